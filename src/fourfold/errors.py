@@ -1,0 +1,67 @@
+"""Every exception that fourfold raises on purpose, as one tree.
+
+Each also derives from the built-in type that the sentence-transformers contract promises, so
+``except ValueError`` written for the older library keeps working::
+
+    FourfoldError
+    ├── InputError            ValueError    an argument or an input text is unusable
+    ├── FolderError           ValueError    a model folder is broken or hostile
+    │   └── MissingFileError  OSError       a file that the folder must hold is absent
+    ├── WeightsError          RuntimeError  weights do not fit the module that asks for them
+    ├── MissingExtraError     ImportError   an optional package is not installed
+    └── SearchIndexError      RuntimeError  a search index is damaged or from a newer version
+
+A message says what was wrong, what was found, what was wanted, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Iterable
+
+
+class FourfoldError(Exception):
+    """Base of every error that fourfold raises on purpose."""
+
+
+class InputError(FourfoldError, ValueError):
+    """An argument or an input text is unusable."""
+
+
+class FolderError(FourfoldError, ValueError):
+    """A model folder is broken or hostile; the message names the file and the key."""
+
+
+class MissingFileError(FolderError, OSError):
+    """A file that the model folder must hold is absent."""
+
+
+class WeightsError(FourfoldError, RuntimeError):
+    """Weights do not fit the module that asks for them."""
+
+
+class MissingExtraError(FourfoldError, ImportError):
+    """An optional package is not installed; the message holds the command that installs it."""
+
+
+class SearchIndexError(FourfoldError, RuntimeError):
+    """A search index is damaged, locked for too long, or written by a newer version."""
+
+
+def require(package: str, extra: str, purpose: str) -> None:
+    """Raise :class:`MissingExtraError` unless ``package`` can be imported.
+
+    Args:
+        package: Import name, e.g. ``"torch"``.
+        extra: Name of fourfold's extra that brings it.
+        purpose: What needs it, as the start of a sentence, e.g. ``"SentenceTransformer"``.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(f'{purpose} needs the package {package}. Install it with: pip install "fourfold[{extra}]"')
+
+
+def did_you_mean(got: object, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(str(got), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

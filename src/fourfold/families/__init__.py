@@ -1,0 +1,1 @@
+"""The encoder families: a declaration and a public class each."""

@@ -1,0 +1,1 @@
+"""Model parts, one a file, found by :data:`fourfold.modules.registry`."""

@@ -1,0 +1,1 @@
+"""Pure functions on arrays and tensors: attention, pooling, similarity, top-k, quantisation."""

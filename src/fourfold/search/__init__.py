@@ -1,0 +1,1 @@
+"""Search over a person's files: readers, passages, the index beside the data, ranking."""

@@ -1,0 +1,1 @@
+"""Texts to token ids: inputs, prompts, tokenizers. Knows no model."""
