@@ -1,0 +1,76 @@
+# Every target works from a fresh clone: what it needs is installed first, once.
+#   make demo    the small core, without torch: index, search and a heat map, in about a minute
+#   make test    the whole suite                 make check   lint, types, layers, changelog
+#   make fix     format and repair               make bench   benchmarks against their rivals
+#   make docs    links and examples of the docs  make setup   only build .venv
+#
+# PyPI's Linux wheel of torch brings gigabytes of CUDA libraries. For the CPU build instead:
+#   make setup TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_VENV ?= .venv-demo
+TORCH_FROM ?=
+
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
+READY := $(VENV)/.ready
+DEMO_READY := $(DEMO_VENV)/.ready
+BENCHMARKS = $(sort $(wildcard benchmarks/[a-z]*.py))
+
+# Tests and examples bring their own tiny models: reaching for the network is a bug that this turns into an error.
+test docs demo: export HF_HUB_OFFLINE := 1
+
+.PHONY: setup demo test bench fix check docs clean python-is-new-enough
+.DEFAULT_GOAL := setup
+
+setup: $(READY)
+
+python-is-new-enough:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "fourfold needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11 ..." >&2; \
+	  exit 1; }
+
+# torch goes first and by its exact version, so that a CPU build that pip has been pointed at wins over the CUDA one.
+$(READY): constraints.txt pyproject.toml | python-is-new-enough
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_FLAGS) $(TORCH_FROM) "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install $(PIP_FLAGS) hatchling editables
+	$(BIN)/python -m pip install $(PIP_FLAGS) --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(DEMO_READY): constraints.txt pyproject.toml | python-is-new-enough
+	@echo "Installing the core of fourfold (no torch) into $(DEMO_VENV) ..."
+	@test -x $(DEMO_VENV)/bin/python || $(PYTHON) -m venv $(DEMO_VENV)
+	@$(DEMO_VENV)/bin/python -m pip install $(PIP_FLAGS) -e .
+	@touch $@
+
+demo: $(DEMO_READY)
+	@$(DEMO_VENV)/bin/python examples/demo.py
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY)
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+
+fix: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@version=$$($(BIN)/python -c 'import fourfold; print(fourfold.__version__)'); \
+	newest=$$(sed -n 's/^## \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md | head -n 1); \
+	test "$$version" = "$$newest" || { \
+	  echo "CHANGELOG.md leads with version '$$newest', but the package is $$version" >&2; exit 1; }
+
+# The pages are plain markdown: what can break is an example or a link, so that is what is built.
+docs: $(READY)
+	$(BIN)/python -m pytest docs README.md tests/architecture/test_docs.py
+
+clean:
+	rm -rf $(VENV) $(DEMO_VENV) demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
