@@ -1,0 +1,138 @@
+"""Rows of vectors that grow on disk and survive a kill.
+
+Rows are appended to ``OUT.part``, which is a whole ``.npy`` file but for the row count in its header. A small JSON file
+beside it, ``OUT.progress``, holds how many rows are safely on the disk and a fingerprint of what makes them. A second
+run with the same fingerprint cuts the rows to that count and goes on; any other run starts afresh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.errors import InputError
+from fourfold.store.files import write_json
+
+HEADER = 128
+_SECONDS_BETWEEN_CHECKPOINTS = 1.0
+
+
+class Spool:
+    """The rows written so far; a context manager.
+
+    Args:
+        out: Name of the finished file; the spool's two files lie beside it.
+        fingerprint: Names everything that the rows depend on.
+    """
+
+    def __init__(self, out: Path, fingerprint: str) -> None:
+        self.part = out.with_name(f"{out.name}.part")
+        self._progress = out.with_name(f"{out.name}.progress")
+        self.fingerprint = fingerprint
+        self.rows = 0
+        self.width = 0
+        self._saved = time.monotonic()
+
+    def __enter__(self) -> Spool:
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.part.open("r+b" if self.part.exists() else "x+b")
+        try:
+            _lock(self._file, self.part)
+            self.rows, self.width = self._resumable()
+        except BaseException:
+            self._file.close()
+            raise
+        self._file.truncate(HEADER + 4 * self.rows * self.width if self.rows else 0)
+        self._file.seek(0, os.SEEK_END)
+        if not self.rows:
+            self._file.write(b"\0" * HEADER)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None and not self._file.closed:
+            # Whatever stopped the run, what has been computed is kept; on a full disk the last checkpoint stands.
+            with contextlib.suppress(OSError):
+                self._checkpoint()
+        self._file.close()
+
+    def append(self, vectors: NDArray[Any]) -> None:
+        """Add vectors ``[rows, width]``."""
+        block = np.ascontiguousarray(vectors, dtype="<f4")
+        self.width = self.width or block.shape[1]
+        self._file.write(block.data)
+        self.rows += len(block)
+        if time.monotonic() - self._saved >= _SECONDS_BETWEEN_CHECKPOINTS:
+            self._checkpoint()
+
+    def finish(self) -> None:
+        """Write the final header and close: ``part`` is then a whole ``.npy`` file of float32 ``[rows, width]``."""
+        self._file.seek(0)
+        self._file.write(npy_header(self.rows, self.width))
+        self._sync()
+        self._file.close()
+
+    def forget(self) -> None:
+        """Remove both files, where they still are."""
+        self._file.close()
+        self.part.unlink(missing_ok=True)
+        self._progress.unlink(missing_ok=True)
+
+    def _checkpoint(self) -> None:
+        # Order matters: a count may only name rows that are on the disk already.
+        self._sync()
+        write_json(self._progress, {"fingerprint": self.fingerprint, "rows": self.rows, "width": self.width})
+        self._saved = time.monotonic()
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _resumable(self) -> tuple[int, int]:
+        try:
+            state = json.loads(self._progress.read_bytes())
+            rows, width = int(state["rows"]), int(state["width"])
+            same = state["fingerprint"] == self.fingerprint
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0, 0
+        whole = self.part.stat().st_size >= HEADER + 4 * rows * width
+        return (rows, width) if same and whole and rows > 0 and width > 0 else (0, 0)
+
+
+def npy_header(rows: int, width: int) -> bytes:
+    """Return the header of a float32 ``.npy`` file, always :data:`HEADER` bytes: it is rewritten in place."""
+    description = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}"
+    length = HEADER - 10
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", length) + description.ljust(length - 1).encode() + b"\n"
+
+
+def fingerprint(*parts: object, files: Iterator[Path]) -> str:
+    """Return a digest of ``parts`` and of the names and contents of ``files``."""
+    digest = hashlib.sha256(repr(parts).encode())
+    for path in files:
+        digest.update(f"\0{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _lock(file: Any, path: Path) -> None:
+    """Hold the file for this process; the system lets go of it when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs with one output are then the user's to avoid
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"another run is writing {path}; wait for it, or choose another output") from None

@@ -1,0 +1,132 @@
+"""``fourfold encode``: a file of texts becomes a file of vectors."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fourfold.cli._options import Argument, Option
+from fourfold.cli._spool import Spool, fingerprint
+from fourfold.cli._texts import TextFile
+from fourfold.errors import InputError, require
+
+# A window is what the engine may reorder by length: wide enough to fill its batches, small enough to bound memory and
+# to lose little when a run is killed.
+WINDOW_ROWS = 4096
+WINDOW_CHARACTERS = 16_000_000
+
+
+def encode(
+    file: Annotated[Path, Argument(help="one text a line; or .jsonl, .csv, .tsv; each also as .gz")],
+    *,
+    output: Annotated[Path, Option("--output", "-o", help="file to write: .npy, or .parquet for texts and vectors")],
+    field: Annotated[str, Option("--field", help="key or column of the text in .jsonl, .csv and .tsv")] = "text",
+    model: Annotated[str | None, Option("--model", "-m", help="model folder or hub name; default: built in")] = None,
+    batch_size: Annotated[int, Option("--batch-size", help="texts a batch", min=1)] = 32,
+    normalize: Annotated[bool, Option("--normalize", help="scale each vector to length 1")] = False,
+    prompt_name: Annotated[str | None, Option("--prompt-name", help="the model's prompt to put first")] = None,
+) -> None:
+    """Turn a file of texts into a .npy or .parquet file of vectors.
+
+    Memory use does not grow with the file. A run that was stopped, even killed, goes on where it was when the same
+    command is given again; the output appears under its name only when it is whole.
+
+    Examples:
+      fourfold encode sentences.txt -o vectors.npy
+      fourfold encode reviews.jsonl.gz --field body --model all-MiniLM-L6-v2 -o reviews.parquet
+    """
+    if output.suffix not in (".npy", ".parquet"):
+        raise InputError(f"--output must end in .npy or .parquet, got {str(output)!r}")
+    if output.suffix == ".parquet":
+        require("pyarrow", "parquet", "Writing .parquet")
+    texts = TextFile(file, field)
+    started = time.monotonic()
+    with Spool(output, _fingerprint(texts, model, normalize, prompt_name)) as spool:
+        if spool.rows:
+            _say(f"continuing after {spool.rows:,} texts")
+        settings = {"batch_size": batch_size, "normalize_embeddings": normalize, "prompt_name": prompt_name}
+        _fill(spool, texts, model, settings)
+        if not spool.rows:
+            spool.forget()
+            raise InputError(f"{file} holds no texts")
+        spool.finish()
+        if output.suffix == ".parquet":
+            _write_parquet(spool.part, texts, output)
+        else:
+            spool.part.replace(output)
+        spool.forget()
+    _say(f"{spool.rows:,} texts x {spool.width} -> {output} in {time.monotonic() - started:.1f} s")
+
+
+def _fill(spool: Spool, texts: TextFile, model: str | None, settings: dict[str, Any]) -> None:
+    """Encode the texts that the spool does not hold yet."""
+    remaining = itertools.islice(texts, spool.rows, None)
+    windows = _windows(remaining)
+    first = next(windows, None)
+    if first is None:
+        return
+
+    from tqdm import tqdm
+
+    import fourfold
+
+    encoder = fourfold.load(model)
+    # disable=None: the bar is for a terminal, and stays out of logs.
+    with tqdm(total=texts.size, unit="B", unit_scale=True, desc=texts.path.name, disable=None) as bar:
+        for window in itertools.chain([first], windows):
+            spool.append(encoder.encode(window, show_progress_bar=False, **settings))
+            bar.set_postfix_str(f"{spool.rows:,} texts", refresh=False)
+            bar.update(texts.position() - bar.n)
+
+
+def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
+    window: list[str] = []
+    characters = 0
+    for text in texts:
+        window.append(text)
+        characters += len(text)
+        if len(window) >= WINDOW_ROWS or characters >= WINDOW_CHARACTERS:
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window
+
+
+def _fingerprint(texts: TextFile, model: str | None, normalize: bool, prompt_name: str | None) -> str:
+    from fourfold import __version__
+
+    folder = Path(model) if model else None
+    weights = sorted(path for path in folder.rglob("*") if path.is_file()) if folder and folder.is_dir() else []
+    settings = (__version__, texts.field, texts.kind, model, normalize, prompt_name)
+    return fingerprint(*settings, files=iter([texts.path, *weights]))
+
+
+def _write_parquet(vectors: Path, texts: TextFile, output: Path) -> None:
+    """Write texts and vectors side by side, one row group a window."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    matrix = np.load(vectors, mmap_mode="r")
+    text_column = "text" if texts.field == "embedding" else texts.field
+    schema = pa.schema([(text_column, pa.string()), ("embedding", pa.list_(pa.float32(), matrix.shape[1]))])
+    temporary = output.with_name(f"{output.name}.writing")
+    try:
+        with pq.ParquetWriter(temporary, schema) as writer:
+            start = 0
+            for window in _windows(texts):
+                block = np.ascontiguousarray(matrix[start : start + len(window)]).reshape(-1)
+                columns = [pa.array(window, pa.string()), pa.FixedSizeListArray.from_arrays(block, matrix.shape[1])]
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+                start += len(window)
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"fourfold: {message}\n")
