@@ -6,7 +6,9 @@ Each also derives from the built-in type that the sentence-transformers contract
     FourfoldError
     ├── InputError            ValueError    an argument or an input text is unusable
     ├── FolderError           ValueError    a model folder is broken or hostile
-    │   └── MissingFileError  OSError       a file that the folder must hold is absent
+    │   ├── MissingFileError  OSError       a file that the folder must hold is absent
+    │   ├── UnknownKeyError   TypeError     a key of a module's JSON is unknown or absent
+    │   └── UnknownModuleError ImportError  a folder names a library module that does not exist
     ├── WeightsError          RuntimeError  weights do not fit the module that asks for them
     ├── MissingExtraError     ImportError   an optional package is not installed
     └── SearchIndexError      RuntimeError  a search index is damaged or from a newer version
@@ -35,6 +37,14 @@ class FolderError(FourfoldError, ValueError):
 
 class MissingFileError(FolderError, OSError):
     """A file that the model folder must hold is absent."""
+
+
+class UnknownKeyError(FolderError, TypeError):
+    """A key of a module's JSON is unknown or absent."""
+
+
+class UnknownModuleError(FolderError, ImportError):
+    """A folder names a library module that does not exist."""
 
 
 class WeightsError(FourfoldError, RuntimeError):

@@ -1,0 +1,101 @@
+"""Run a model of torch modules: packed where every module takes it, padded otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fourfold.containers import Items, Tokens
+from fourfold.modules._base import Features, InputModule, Module
+from fourfold.ops.linear import fastest_linear
+from fourfold.text.inputs import character_count
+
+# Tokens above which a batch gets no faster: a CPU's cache is full, a GPU's cores are busy.
+_BEST_TOKENS = {"cpu": 4096, "cuda": 65536}
+_BEST_TOKENS_ELSEWHERE = 16384
+
+
+class TorchBackend:
+    """Run the modules of a model on batches of texts.
+
+    Args:
+        model: An encoder: modules in order, called with features.
+        prompt: Put before each text.
+        kwargs: Keyword arguments of ``encode`` for ``preprocess`` and ``forward``.
+        pad: Never pack, because the caller wants features as padded tensors.
+    """
+
+    def __init__(self, model: Any, prompt: str | None = None, kwargs: dict[str, Any] | None = None, *, pad: bool = False) -> None:
+        self.model = model
+        self.prompt = prompt
+        self.kwargs = kwargs or {}
+        self.first = model[0]
+        # A class that overrides preprocess, or a module of somebody else, is asked for whole batches of features.
+        self.tokenises = _has_own_steps(model) and not self.kwargs
+        self.packed = self.tokenises and not pad and all(getattr(module, "packed", False) for module in model)
+
+    @property
+    def best_tokens(self) -> int:
+        """Tokens of a batch above which this device gets no faster."""
+        return _BEST_TOKENS.get(self.model.device.type, _BEST_TOKENS_ELSEWHERE)
+
+    def prepare(self, items: Sequence[Any]) -> Tokens | Items:
+        """Tokenise texts; inputs of other models are only measured here, and prepared with their batch."""
+        if self.tokenises:
+            return self.first.tokenise(items, self.prompt)
+        return Items(list(items), np.array([character_count(item) for item in items], dtype=np.int64))
+
+    def features(self, batch: Tokens | Items) -> Features:
+        """Return a batch's features on the model's device."""
+        if isinstance(batch, Items):
+            features = self.model.preprocess(batch.values, prompt=self.prompt, **self.kwargs)
+        elif self.packed:
+            features = self.first.pack(batch, self.prompt)
+        else:
+            features = self.first.pad(batch, self.prompt)
+        device = self.model.device
+        if device.type == "cpu":
+            return features
+        return {key: _moved(value, device) for key, value in features.items()}
+
+    def run(self, batch: Tokens | Items) -> Features:
+        """Return the model's features for a batch."""
+        with torch.inference_mode(), fastest_linear(self.model.device):
+            return self.model(self.features(batch), **self.kwargs)
+
+    def out_of_memory(self, error: Exception) -> bool:
+        """Whether torch could not allocate; the cache of a CUDA device is given back."""
+        lacking = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+        if lacking and torch.cuda.is_available():
+            with contextlib.suppress(RuntimeError):
+                torch.cuda.empty_cache()
+        return lacking
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    if device.type == "cuda":
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)
+
+
+def _has_own_steps(model: Any) -> bool:
+    """Whether tokenising and batching may be done step by step, because nobody has replaced the whole of ``preprocess``."""
+    first = model[0]
+    ours = type(first).__module__.startswith("fourfold.modules.") and isinstance(first, InputModule)
+    replaced = "preprocess" in vars(model) or "preprocess" in vars(first) or not _is_library(type(model), "preprocess")
+    old_style = "tokenize" in vars(model) or not _is_library(type(model), "tokenize")
+    return ours and hasattr(first, "tokenise") and not replaced and not old_style
+
+
+def _is_library(cls: type, method: str) -> bool:
+    for base in cls.__mro__:
+        if method in vars(base):
+            return base.__module__.startswith("fourfold.") or base in (Module, InputModule, nn.Module)
+    return True

@@ -1,0 +1,89 @@
+"""The values that travel between layers. Shape words: rows, tokens, width.
+
+A batch is *packed*: the token ids of its texts one after another, and the offsets where each text begins. Nothing is
+padded unless a model cannot be run otherwise, and then only inside the backend that runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of several texts, packed.
+
+    Attributes:
+        ids: int32 ``[tokens]``, the ids of all rows in order.
+        offsets: int64 ``[rows + 1]``; row ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
+        type_ids: int32 ``[tokens]``, 0 for the first and 1 for the second text of a pair; None when all are 0.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    type_ids: NDArray[np.int32] | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]], type_rows: Sequence[Sequence[int]] | None = None) -> Tokens:
+        """Pack lists of ids, and their segment ids if they are pairs."""
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum([len(row) for row in rows], out=offsets[1:])
+        flat = [_concatenate(some, int(offsets[-1])) for some in (rows, type_rows) if some is not None]
+        return cls(flat[0], offsets, flat[1] if len(flat) > 1 else None)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of tokens of each row, int64 ``[rows]``."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: NDArray[np.int64]) -> Tokens:
+        """Return the given rows, packed anew in the given order."""
+        lengths = self.lengths[rows]
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        # Position of every wanted token: its row's start plus its place within the row.
+        index = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Tokens(self.ids[index], offsets, None if self.type_ids is None else self.type_ids[index])
+
+    def padded(self, pad_id: int, *, left: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return ids and mask as int64 ``[rows, longest]``; padding is ``pad_id`` with mask 0."""
+        lengths = self.lengths
+        longest = int(lengths.max(initial=0))
+        place = np.arange(longest)
+        mask = place >= (longest - lengths)[:, None] if left else place < lengths[:, None]
+        ids = np.full((len(self), longest), pad_id, dtype=np.int64)
+        ids[mask] = self.ids
+        return ids, mask.astype(np.int64)
+
+
+def _concatenate(rows: Sequence[Sequence[int]], total: int) -> NDArray[np.int32]:
+    flat = np.empty(total, dtype=np.int32)
+    start = 0
+    for row in rows:
+        flat[start : start + len(row)] = row
+        start += len(row)
+    return flat
+
+
+@dataclass(frozen=True)
+class Items:
+    """Inputs that a model prepares batch by batch itself, with an estimate of the length of each."""
+
+    values: list[Any]
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: NDArray[np.int64]) -> Items:
+        """Return the given rows in the given order."""
+        return Items([self.values[i] for i in rows], self.lengths[rows])

@@ -1,0 +1,76 @@
+"""Which texts run together: windows of the input, sorted by token count, filled up to a token budget. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.errors import InputError
+
+# The first window is small so that the device has work at once; later ones are large so that many texts of equal length meet.
+FIRST_WINDOW = 2048
+LARGEST_WINDOW = 32768
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one batch may hold.
+
+    Attributes:
+        tokens: Most tokens, padding included where there is any.
+        rows: Most texts; None is no limit.
+        padded: Whether every text takes the room of the longest.
+    """
+
+    tokens: int
+    rows: int | None = None
+    padded: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or (self.rows is not None and self.rows < 1):
+            raise InputError(f"a batch must have room for at least one token and one text, got {self}")
+
+    def halved(self) -> Budget:
+        """Return half of it, at least one token and one row."""
+        return replace(self, tokens=max(1, self.tokens // 2), rows=None if self.rows is None else max(1, self.rows // 2))
+
+
+def windows(count: int, first: int = FIRST_WINDOW, largest: int = LARGEST_WINDOW) -> Iterator[range]:
+    """Yield consecutive ranges that cover ``count`` inputs, each four times the one before up to ``largest``."""
+    start, size = 0, first
+    while start < count:
+        yield range(start, min(start + size, count))
+        start, size = start + size, min(size * 4, largest)
+
+
+def plan(lengths: NDArray[np.int64], budget: Budget) -> list[NDArray[np.int64]]:
+    """Return batches as arrays of row numbers, longest texts first.
+
+    Every row is in exactly one batch. A batch keeps within the budget unless it is a single text that alone exceeds it.
+
+    Args:
+        lengths: ``[rows]``, tokens of each text.
+        budget: What a batch may hold.
+
+    >>> [batch.tolist() for batch in plan(np.array([3, 9, 4, 1]), Budget(tokens=8))]
+    [[1], [2, 0, 3]]
+    """
+    order = np.argsort(-lengths, kind="stable")
+    costs = np.maximum(lengths[order], 1)  # a text without tokens still takes a row
+    ends = np.cumsum(costs)
+    batches, start = [], 0
+    while start < len(order):
+        if budget.padded:
+            stop = start + budget.tokens // int(costs[start])
+        else:
+            spent = int(ends[start - 1]) if start else 0
+            stop = int(np.searchsorted(ends, spent + budget.tokens, side="right"))
+        if budget.rows is not None:
+            stop = min(stop, start + budget.rows)
+        stop = min(max(stop, start + 1), len(order))
+        batches.append(order[start:stop])
+        start = stop
+    return batches

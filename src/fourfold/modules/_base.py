@@ -1,0 +1,208 @@
+"""The contract of a model part: a torch module from features to features, saved as JSON and safetensors."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from fourfold.errors import FolderError, UnknownKeyError, did_you_mean
+from fourfold.store.files import write_json
+from fourfold.store.source import Source
+from fourfold.store.weights import load_into, read_tensors, save_module
+
+logger = logging.getLogger(__name__)
+
+Features = dict[str, Any]
+"""What every module takes and returns: ``input_ids``, ``token_embeddings``, ``sentence_embedding``, ... by name."""
+
+
+class Module(nn.Module, ABC):
+    """A model part.
+
+    A subclass names its settings in ``config_keys``; each is an attribute, a key of the saved JSON, and an argument of the
+    constructor.
+
+    Attributes:
+        config_file_name: Name of the JSON file.
+        config_keys: Settings that are saved, in this order.
+        config_key_renames: Older key to today's, applied when the newer one is absent.
+        save_in_root: Whether the module's files lie in the model's own folder when it is the first module.
+        forward_kwargs: Names of keyword arguments of ``encode`` that ``forward`` takes.
+        packed: Whether ``forward`` takes packed features (``cu_seq_lens_q`` instead of a padded ``attention_mask``).
+    """
+
+    config_file_name: ClassVar[str] = "config.json"
+    config_keys: ClassVar[list[str]] = []
+    config_key_renames: ClassVar[dict[str, str]] = {}
+    save_in_root: ClassVar[bool] = False
+    forward_kwargs: ClassVar[set[str]] = set()
+    packed: bool = False
+
+    @abstractmethod
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Read some features, write others, return the dictionary."""
+
+    @abstractmethod
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the module's files into ``output_path``."""
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the settings that are saved."""
+        return {key: getattr(self, key) for key in self.config_keys}
+
+    def save_config(self, output_path: str, filename: str | None = None) -> None:
+        """Write the settings as JSON."""
+        write_json(Path(output_path, filename or self.config_file_name), self.get_config_dict())
+
+    def save_torch_weights(self, output_path: str, safe_serialization: bool = True) -> None:
+        """Write the weights as ``model.safetensors``, or as ``pytorch_model.bin``."""
+        save_module(self, Path(output_path), safe_serialization=safe_serialization)
+
+    @classmethod
+    def load(
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Module:
+        """Build the module from its folder.
+
+        Args:
+            model_name_or_path: The model's folder or hub name.
+            subfolder: The module's folder inside it.
+            token: Hub token.
+            cache_folder: Folder for downloads.
+            revision: Branch, tag or commit.
+            local_files_only: Never use the network.
+            init_defaults: Constructor arguments used where the folder's JSON has no such key.
+            **kwargs: Further loading options of the model, which a module that needs them declares.
+        """
+        source = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)
+        return cls.from_source(source, init_defaults)
+
+    @classmethod
+    def from_source(cls, source: Source, init_defaults: dict[str, Any] | None = None) -> Module:
+        """Build the module from its own folder: settings only; parts with weights load those too."""
+        return cls._build({**(init_defaults or {}), **cls.read_config(source)}, source)
+
+    @classmethod
+    def _build(cls, config: dict[str, Any], source: Source) -> Any:
+        """Call the constructor, turning what does not fit it into an error that names the file and the key."""
+        origin = source.pretty(cls.config_file_name)
+        known = inspect.signature(cls).parameters
+        for key in config:
+            if key not in known:
+                raise UnknownKeyError(f"{origin}: unknown key {key!r} for {cls.__name__}.{did_you_mean(key, known)}")
+        needed = [name for name, p in known.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+        missing = [name for name in needed if name not in config]
+        if missing:
+            raise UnknownKeyError(f"{origin}: {cls.__name__} needs the key {missing[0]!r}")
+        try:
+            return cls(**config)
+        except FolderError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise FolderError(f"{origin}: {error}") from error
+
+    @classmethod
+    def read_config(cls, source: Source) -> dict[str, Any]:
+        """Return the settings of a module's folder under today's names; an absent file gives an empty dictionary."""
+        config = source.object(cls.config_file_name)
+        for old, new in cls.config_key_renames.items():
+            if old in config:
+                value = config.pop(old)
+                config.setdefault(new, value)
+        return config
+
+    @classmethod
+    def load_config(cls, model_name_or_path: str, subfolder: str = "", config_filename: str | None = None, **hub: Any) -> Any:
+        """Return the settings as a dictionary; ``hub`` takes token, cache_folder, revision and local_files_only."""
+        source = _source(model_name_or_path, subfolder, **hub)
+        return source.object(config_filename) if config_filename else cls.read_config(source)
+
+    @staticmethod
+    def load_file_path(model_name_or_path: str, filename: str, subfolder: str = "", **hub: Any) -> str | None:
+        """Return a local path of one of the model's files, or None if it has no such file."""
+        found = _source(model_name_or_path, subfolder, **hub).file(filename)
+        return None if found is None else str(found)
+
+    @classmethod
+    def load_torch_weights(
+        cls, model_name_or_path: str, subfolder: str = "", model: nn.Module | None = None, **hub: Any
+    ) -> nn.Module | dict[str, torch.Tensor]:
+        """Load a folder's weights into ``model`` and return it; without ``model`` return the tensors."""
+        source = _source(model_name_or_path, subfolder, **hub)
+        if model is None:
+            return read_tensors(source)
+        load_into(model, source)
+        return model
+
+    def on_model_ready(self, model: nn.Module) -> None:
+        """Do what must wait until the whole model is built. Called once on each module; does nothing by default."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.get_config_dict()})"
+
+
+class InputModule(Module):
+    """A module that can be the first of a model: it turns inputs into features."""
+
+    save_in_root: ClassVar[bool] = True
+    tokenizer: Any = None
+
+    @property
+    def modalities(self) -> list[str]:
+        """Kinds of input that the module takes."""
+        return ["text"]
+
+    def preprocess(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn inputs into features; modules written for the older interface do so in ``tokenize``."""
+        if type(self).tokenize is InputModule.tokenize:
+            raise NotImplementedError(f"{type(self).__name__} must define preprocess(inputs, prompt=None, **kwargs)")
+        from fourfold.text.prompts import prepend
+
+        return self.tokenize(prepend(prompt, inputs), **kwargs)
+
+    def tokenize(self, texts: list[Any], **kwargs: Any) -> Features:
+        """Do what ``preprocess`` does, under its older name."""
+        warn_once(logger, f"{type(self).__name__}.tokenize is deprecated; use preprocess")
+        return self.preprocess(texts, **kwargs)
+
+    def save_tokenizer(self, output_path: str, **kwargs: Any) -> None:
+        """Write the tokenizer's files."""
+        if hasattr(self.tokenizer, "save_pretrained"):
+            self.tokenizer.save_pretrained(output_path, **kwargs)
+        elif self.tokenizer is not None:
+            self.tokenizer.save(str(Path(output_path, "tokenizer.json")))
+
+
+_seen: set[str] = set()
+
+
+def warn_once(log: logging.Logger, message: str) -> None:
+    """Log a warning the first time this process meets its text."""
+    if message not in _seen:
+        _seen.add(message)
+        log.warning(message)
+
+
+def _source(
+    name: str,
+    subfolder: str = "",
+    token: bool | str | None = None,
+    cache_folder: str | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> Source:
+    return Source(name, revision, token, cache_folder, local_files_only).at(subfolder)

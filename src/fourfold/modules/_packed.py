@@ -1,0 +1,204 @@
+"""Run an unchanged transformers model on packed texts: ``[1, tokens]`` ids with explicit positions.
+
+Everything in a transformer except attention works token by token. So one attention function, registered with transformers,
+is all that packing needs; it learns the batch's layout from a context variable, and what each layer may attend to from the
+model's own mask function, read once a batch. Outside a packed forward it is transformers' ordinary SDPA.
+
+Whether a model can be run so is decided by its numbers (:func:`runs_packed`), not by a list of names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fourfold.ops.attention import CAUSAL, FULL, Packing, Window, grouped, varlen, varlen_fits, window_of
+
+ATTENTION = "fourfold"
+
+_packing: ContextVar[Packing | None] = ContextVar("packing", default=None)
+
+
+@dataclass
+class _Allowed:
+    """What a mask function said, in the place where transformers hands masks to layers."""
+
+    window: Window | Tensor
+
+
+@cache
+def register() -> None:
+    """Register the packed attention and its mask with transformers, once a process."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, _mask)
+
+
+@contextlib.contextmanager
+def packed(packing: Packing) -> Iterator[None]:
+    """Make every registered attention inside the block work on this packed batch."""
+    token = _packing.set(packing)
+    try:
+        yield
+    finally:
+        _packing.reset(token)
+
+
+def _mask(*args: Any, mask_function: Any = None, device: Any = "cpu", **kwargs: Any) -> Any:
+    from transformers.masking_utils import causal_mask_function, sdpa_mask
+
+    function = mask_function or causal_mask_function
+    packing = _packing.get()
+    if packing is None:
+        return sdpa_mask(*args, mask_function=function, device=device, **kwargs)
+    zero = torch.zeros((), dtype=torch.long, device=device)
+    # What the longest text may attend to holds for all, since windows are relative; it lies at its own place in the batch.
+    row = int(packing.lengths.argmax())
+    start = int(packing.offsets[row])
+    allowed = window_of(lambda q, k: function(zero, zero, q + start, k + start), packing.longest, torch.device(device))
+    return _Allowed(allowed)
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Any,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    packing = _packing.get()
+    if packing is None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs
+        )
+    if isinstance(attention_mask, _Allowed):
+        window = attention_mask.window
+    else:
+        causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
+        window = CAUSAL if causal else FULL
+    if isinstance(window, Window) and varlen_fits(query, window, dropout):
+        offsets = packing.offsets_on(query.device)
+        return varlen(query, key, value, offsets, packing.longest, window, scaling), None
+    return grouped(query, key, value, packing, window, scaling, dropout), None
+
+
+def prepare(model: nn.Module) -> bool:
+    """Give a transformers model the packed attention; return False if it has no attention interface."""
+    import transformers
+
+    ours = type(model).__module__.startswith("transformers.")
+    if not isinstance(model, transformers.PreTrainedModel) or not ours or not getattr(model, "_supports_sdpa", False):
+        return False
+    if model.config._attn_implementation not in ("sdpa", ATTENTION) or "position_ids" not in parameters(model):
+        return False
+    if not model._can_set_attn_implementation():
+        return False
+    register()
+    model.set_attn_implementation(ATTENTION)
+    return True
+
+
+def restore(model: Any) -> None:
+    """Give a model that cannot run packed its ordinary attention back."""
+    if getattr(getattr(model, "config", None), "_attn_implementation", None) == ATTENTION:
+        model.set_attn_implementation("sdpa")
+
+
+@cache
+def _parameters_of(cls: type) -> frozenset[str]:
+    return frozenset(inspect.signature(cls.forward).parameters)  # type: ignore[attr-defined]
+
+
+def parameters(model: nn.Module) -> frozenset[str]:
+    """Return the names of the arguments that a model's forward declares."""
+    return _parameters_of(type(model))
+
+
+def first_position(model: nn.Module) -> int:
+    """Return the position of a text's first token: 0, or after the padding index where learned positions reserve it."""
+    for module in model.modules():
+        positions = getattr(module, "position_embeddings", None)
+        if isinstance(positions, nn.Embedding) and positions.padding_idx is not None:
+            return positions.padding_idx + 1
+    return 0
+
+
+def inputs(model: nn.Module, ids: Tensor, packing: Packing, type_ids: Tensor | None, start: int) -> dict[str, Tensor]:
+    """Return a packed batch as the arguments of a transformers model's forward.
+
+    Args:
+        model: The model, for the arguments that it takes.
+        ids: ``[tokens]``.
+        packing: The batch's layout.
+        type_ids: ``[tokens]`` segment ids, or None where all are 0.
+        start: Position of a text's first token.
+    """
+    positions = torch.from_numpy(packing.positions).to(ids.device) + start
+    features = {"input_ids": ids[None].long(), "position_ids": positions[None]}
+    if "token_type_ids" in parameters(model):
+        features["token_type_ids"] = torch.zeros_like(features["input_ids"]) if type_ids is None else type_ids[None].long()
+    return features
+
+
+def runs_packed(model: nn.Module, start: int, vocabulary: int, pad_id: int) -> bool:
+    """Whether a model gives the same states for packed as for padded texts, tried on three short ones.
+
+    Where the model's config tells a window, one text is longer than it.
+
+    Args:
+        model: A model that :func:`prepare` accepted.
+        start: Position of a text's first token.
+        vocabulary: Number of ids that may be used.
+        pad_id: The id that pads.
+    """
+    lengths = np.array([max(9, _window(model) + 7), 5, 2])
+    rng = np.random.default_rng(0)
+    usable = np.setdiff1d(np.arange(min(vocabulary, 5000)), [pad_id])
+    if len(usable) == 0:
+        return False
+    ids = rng.choice(usable, int(lengths.sum()))
+    device = next(model.parameters()).device
+    packing = Packing(np.concatenate([[0], np.cumsum(lengths)]))
+    mask = torch.arange(int(lengths.max()))[None, :] < torch.from_numpy(lengths)[:, None]
+    padded = torch.full(mask.shape, pad_id)
+    padded[mask] = torch.from_numpy(ids)
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        arguments = inputs(model, torch.from_numpy(ids).to(device), packing, None, start)
+        with packed(packing):
+            ours = model(**arguments)[0]
+        theirs = model(input_ids=padded.to(device), attention_mask=mask.long().to(device))[0][mask.to(device)]
+    model.train(training)
+    if ours.shape[1:] != theirs.shape or ours.shape[0] != 1:
+        return False
+    return _close(ours[0].float(), theirs.float(), 1e-4 if next(model.parameters()).dtype.itemsize >= 4 else 6e-2)
+
+
+def _window(model: nn.Module) -> int:
+    config = getattr(model.config, "text_config", None) or model.config
+    sizes = [getattr(config, name, None) for name in ("sliding_window", "local_attention", "attention_window")]
+    fitting = [size for size in sizes if isinstance(size, int) and size <= 1024]
+    longest = getattr(config, "max_position_embeddings", None) or 512
+    return min(max(fitting, default=0), max(longest - 9, 0))
+
+
+def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
+    scale = theirs.abs().max().clamp(min=1e-6)
+    return bool(((ours - theirs).abs().max() / scale < tolerance).item())

@@ -1,0 +1,140 @@
+"""A linear layer with an activation."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from fourfold.errors import FolderError
+from fourfold.modules._base import Features, Module
+from fourfold.store.source import Source
+from fourfold.store.weights import load_into
+
+logger = logging.getLogger(__name__)
+
+
+class Dense(Module):
+    """Compute ``activation(W x + b)``, plus ``x`` or its projection with ``use_residual``.
+
+    Args:
+        in_features: Width of the input.
+        out_features: Width of the output.
+        bias: Whether there is a ``b``.
+        activation_function: A module or function; None is the identity. Only its class is saved.
+        init_weight: ``[out_features, in_features]``, first value of ``W``.
+        init_bias: ``[out_features]``, first value of ``b``.
+        module_input_name: Feature to read.
+        module_output_name: Feature to write; the input's own name by default.
+        use_residual: Add the input; where the widths differ, through a projection without bias.
+    """
+
+    config_keys: ClassVar[list[str]] = [
+        "in_features", "out_features", "bias", "activation_function", "module_input_name", "module_output_name",
+    ]  # fmt: skip
+    packed = True
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        activation_function: Callable[[Tensor], Tensor] | None = nn.Tanh(),  # noqa: B008 - stateless, and the contract's default
+        init_weight: Tensor | None = None,
+        init_bias: Tensor | None = None,
+        module_input_name: str = "sentence_embedding",
+        module_output_name: str | None = None,
+        use_residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.bias = bias
+        self.activation_function = activation_function or nn.Identity()
+        self.linear = nn.Linear(in_features, out_features, bias=bias)
+        self.use_residual = use_residual
+        self.residual = nn.Linear(in_features, out_features, bias=False) if use_residual and in_features != out_features else None
+        self.module_input_name = module_input_name
+        self.module_output_name = module_output_name or module_input_name
+        if init_weight is not None:
+            self.linear.weight = nn.Parameter(init_weight)
+        if init_bias is not None:
+            self.linear.bias = nn.Parameter(init_bias)
+
+    @classmethod
+    def example(cls) -> Dense:
+        """Return a tiny instance for tests."""
+        return cls(8, 4)
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Map ``module_input_name`` ``[..., in_features]`` to ``module_output_name`` ``[..., out_features]``."""
+        vectors = features[self.module_input_name]
+        mapped = self.activation_function(self.linear(vectors))
+        if self.use_residual:
+            mapped = mapped + (vectors if self.residual is None else self.residual(vectors))
+        features[self.module_output_name] = mapped
+        return features
+
+    def get_embedding_dimension(self) -> int:
+        """Return the width of the output."""
+        return self.out_features
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the settings that are saved; the activation by the path of its class."""
+        activation = type(self.activation_function)
+        config = {**super().get_config_dict(), "activation_function": f"{activation.__module__}.{activation.__name__}"}
+        return {**config, "use_residual": True} if self.use_residual else config
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the settings and the weights."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization)
+
+    @classmethod
+    def load(
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
+        trust_remote_code: bool = False,
+        **kwargs: Any,
+    ) -> Dense:
+        """Build the module from its folder; an activation outside torch needs ``trust_remote_code``."""
+        source = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)
+        config = {**(init_defaults or {}), **cls.read_config(source)}
+        origin = source.pretty(cls.config_file_name)
+        for key in [key for key in config if key not in (*cls.config_keys, "use_residual")]:
+            logger.warning("%s: unknown key %r for Dense is ignored", origin, key)
+            del config[key]
+        if isinstance(config.get("activation_function"), str):
+            config["activation_function"] = activation_from_path(config["activation_function"], origin, trust_remote_code)
+        module = cls._build(config, source)
+        load_into(module, source)
+        return module
+
+
+def activation_from_path(path: str, origin: str, trust_remote_code: bool) -> nn.Module:
+    """Return an instance of the activation that a folder names by its dotted path.
+
+    Raises:
+        FolderError: If a ``torch.`` path names no ``torch.nn.Module`` class.
+    """
+    home, _, name = path.rpartition(".")
+    if not path.startswith("torch.") and not trust_remote_code:
+        logger.warning("%s: activation %r is outside torch; Tanh is used unless trust_remote_code=True", origin, path)
+        return nn.Tanh()
+    try:
+        activation = getattr(importlib.import_module(home), name)
+    except (ImportError, AttributeError):
+        activation = None
+    if not (isinstance(activation, type) and issubclass(activation, torch.nn.Module)):
+        raise FolderError(f"{origin}: activation_function {path!r} names no torch.nn.Module class")
+    return activation()

@@ -1,0 +1,158 @@
+"""Turn token vectors into one vector a text."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fourfold.errors import InputError, did_you_mean
+from fourfold.modules._base import Features, Module, warn_once
+from fourfold.ops import pooling
+from fourfold.ops.pooling import Segments
+from fourfold.store.source import Source
+
+logger = logging.getLogger(__name__)
+
+_MODES: dict[str, Callable[..., Tensor]] = {
+    "cls": pooling.cls,
+    "lasttoken": pooling.last,
+    "max": pooling.maximum,
+    "mean": pooling.mean,
+    "mean_sqrt_len_tokens": pooling.mean_sqrt,
+    "weightedmean": pooling.weighted_mean,
+}
+# Older folders and calls say the mode by one boolean each; several are concatenated in this order.
+_OLD_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+_OLD_WIDTH = "word_embedding_dimension"
+
+
+class Pooling(Module):
+    """Pool ``token_embeddings`` into ``sentence_embedding``.
+
+    Args:
+        embedding_dimension: Width of the token vectors.
+        pooling_mode: ``cls``, ``lasttoken``, ``max``, ``mean``, ``mean_sqrt_len_tokens`` or ``weightedmean``; several are
+            concatenated in the given order.
+        include_prompt: Whether the prompt's tokens take part.
+
+    Raises:
+        InputError: If a mode is unknown.
+    """
+
+    POOLING_MODES: ClassVar[tuple[str, ...]] = tuple(_MODES)
+    config_keys: ClassVar[list[str]] = ["embedding_dimension", "pooling_mode", "include_prompt"]
+    config_key_renames: ClassVar[dict[str, str]] = {_OLD_WIDTH: "embedding_dimension"}
+    packed = True
+
+    def __init__(
+        self,
+        embedding_dimension: int | None = None,
+        pooling_mode: str | Sequence[str] = "mean",
+        include_prompt: bool = True,
+        **deprecated: Any,
+    ) -> None:
+        super().__init__()
+        if _OLD_WIDTH in deprecated:
+            warn_once(logger, f"Pooling({_OLD_WIDTH}=) is deprecated; use embedding_dimension=")
+            embedding_dimension = embedding_dimension or deprecated.pop(_OLD_WIDTH)
+        flags = {key: deprecated.pop(key) for key in list(deprecated) if key in _OLD_FLAGS}
+        if flags:
+            message = f"Pooling({', '.join(flags)}) is deprecated; use pooling_mode="
+            warnings.warn(message, FutureWarning, stacklevel=2)
+            pooling_mode = _mode_from_flags(flags)
+        if deprecated:
+            raise TypeError(f"Pooling got an unexpected keyword argument {next(iter(deprecated))!r}")
+        if embedding_dimension is None:
+            raise TypeError("Pooling needs embedding_dimension, the width of the token vectors")
+        self.embedding_dimension = embedding_dimension
+        self.modes = _checked(pooling_mode)
+        self.include_prompt = include_prompt
+
+    @classmethod
+    def example(cls) -> Pooling:
+        """Return a tiny instance for tests."""
+        return cls(8, ("cls", "mean"))
+
+    @property
+    def pooling_mode(self) -> str | list[str]:
+        """The mode, or the list of modes whose results are concatenated."""
+        return self.modes[0] if len(self.modes) == 1 else list(self.modes)
+
+    @property
+    def pooling_output_dimension(self) -> int:
+        """Width of ``sentence_embedding``."""
+        return len(self.modes) * self.embedding_dimension
+
+    def get_embedding_dimension(self) -> int:
+        """Return the width of ``sentence_embedding``."""
+        return self.pooling_output_dimension
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Pool ``token_embeddings``, ``[rows, longest, width]`` with a mask or ``[1, tokens, width]`` packed."""
+        tokens = features["token_embeddings"]
+        segments = self._segments(features, tokens)
+        flat = tokens.reshape(-1, tokens.shape[-1])
+        pooled = [self._pool(mode, flat, segments, features) for mode in self.modes]
+        features["sentence_embedding"] = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=-1)
+        return features
+
+    def _segments(self, features: Features, tokens: Tensor) -> Segments:
+        skip = 0 if self.include_prompt else features.get("prompt_length", 0)
+        if isinstance(skip, Tensor):
+            skip = int(skip.flatten()[0])
+        if "cu_seq_lens_q" in features:
+            return Segments.from_offsets(features["cu_seq_lens_q"], skip)
+        mask = features.get("attention_mask")
+        if mask is None or mask.shape[1] != tokens.shape[1]:
+            mask = torch.ones(tokens.shape[:2], dtype=torch.int64, device=tokens.device)
+        return Segments.from_mask(mask, skip)
+
+    @staticmethod
+    def _pool(mode: str, flat: Tensor, segments: Segments, features: Features) -> Tensor:
+        if mode == "cls" and "cls_token_embeddings" in features:
+            return features["cls_token_embeddings"]
+        divisor = features.get("token_weights_sum")
+        if divisor is None or mode not in ("mean", "mean_sqrt_len_tokens", "weightedmean"):
+            return _MODES[mode](flat, segments)
+        return _MODES[mode](flat, segments, divisor).to(torch.promote_types(flat.dtype, divisor.dtype))
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the settings."""
+        self.save_config(output_path)
+
+    @classmethod
+    def read_config(cls, source: Source) -> dict[str, Any]:
+        """Return the settings; the booleans of older folders become ``pooling_mode``."""
+        config = super().read_config(source)
+        flags = {key: config.pop(key) for key in list(config) if key in _OLD_FLAGS}
+        if flags:
+            config.setdefault("pooling_mode", _mode_from_flags(flags))
+        return config
+
+
+def _mode_from_flags(flags: dict[str, Any]) -> str | list[str]:
+    modes = [mode for flag, mode in _OLD_FLAGS.items() if flags.get(flag)]
+    return modes or "mean"
+
+
+def _checked(pooling_mode: str | Sequence[str]) -> tuple[str, ...]:
+    modes = (pooling_mode,) if isinstance(pooling_mode, str) else tuple(pooling_mode)
+    for mode in modes:
+        if mode not in _MODES:
+            known = ", ".join(_MODES)
+            raise InputError(f"pooling_mode must be one of {known}; got {mode!r}.{did_you_mean(mode, _MODES)}")
+    if not modes:
+        raise InputError("pooling_mode must name at least one mode, got an empty list")
+    return modes

@@ -1,0 +1,141 @@
+"""One vector a token, averaged: a model without attention, hundreds of times cheaper than a transformer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from fourfold.containers import Tokens
+from fourfold.errors import FolderError, InputError, WeightsError
+from fourfold.modules._base import Features, InputModule
+from fourfold.store.source import Source
+from fourfold.store.weights import read_tensors
+from fourfold.text.inputs import check_texts
+from fourfold.text.prompts import prepend
+from fourfold.text.tokenizer import FastTokenizer, read_tokenizer
+
+
+class StaticEmbedding(InputModule):
+    """Average the vectors of a text's tokens.
+
+    Args:
+        tokenizer: A ``tokenizers.Tokenizer``, or a transformers tokenizer built on one. Its padding is switched off.
+        embedding_weights: ``[vocabulary, width]``.
+        embedding_dim: Width of random vectors, where there are no weights.
+        base_model: Name of the model that the vectors come from, for the model card.
+
+    Raises:
+        InputError: If the tokenizer is of another kind, or neither weights nor width are given.
+    """
+
+    packed = True
+    config_keys: ClassVar[list[str]] = []
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        embedding_weights: Any = None,
+        embedding_dim: int | None = None,
+        base_model: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        self.base_model = base_model
+        self.tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
+        if not isinstance(self.tokenizer, Tokenizer):
+            raise InputError(f"tokenizer must be a tokenizers.Tokenizer or a fast transformers tokenizer, got {type(tokenizer)}")
+        self.tokenizer.no_padding()
+        if embedding_weights is not None:
+            weights = torch.as_tensor(embedding_weights)
+            if not weights.is_floating_point():
+                weights = weights.float()
+            self.embedding = nn.EmbeddingBag.from_pretrained(weights, freeze=False, mode="mean")
+        elif embedding_dim is not None:
+            self.embedding = nn.EmbeddingBag(self.tokenizer.get_vocab_size(), embedding_dim, mode="mean")
+        else:
+            raise InputError("StaticEmbedding needs embedding_weights or embedding_dim")
+        self._fast = FastTokenizer(self.tokenizer, add_special_tokens=False)
+
+    @property
+    def num_embeddings(self) -> int:
+        """Number of tokens that have a vector."""
+        return self.embedding.num_embeddings
+
+    @property
+    def embedding_dim(self) -> int:
+        """Width of the vectors."""
+        return self.embedding.embedding_dim
+
+    @property
+    def max_seq_length(self) -> float:
+        """Always infinity: no text is too long."""
+        return math.inf
+
+    def get_embedding_dimension(self) -> int:
+        """Return the width of the vectors."""
+        return self.embedding_dim
+
+    @classmethod
+    def example(cls) -> StaticEmbedding:
+        """Return a tiny instance for tests."""
+        from tokenizers import models, pre_tokenizers
+
+        tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2, "c": 3}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        return cls(tokenizer, torch.arange(32, dtype=torch.float32).reshape(4, 8) / 32)
+
+    def tokenise(self, inputs: list[Any], prompt: str | None = None, max_length: int | None = None) -> Tokens:
+        """Return the packed token ids of texts, without special tokens; cut only if the tokenizer's own file asks for it."""
+        own = (self.tokenizer.truncation or {}).get("max_length")
+        return self._fast.encode(prepend(prompt, check_texts(inputs)), max_length or own)
+
+    def pack(self, tokens: Tokens, prompt: str | None = None) -> Features:
+        """Turn packed ids into features: ``input_ids`` ``[tokens]`` and ``offsets`` ``[rows]``."""
+        return {"input_ids": torch.from_numpy(tokens.ids).long(), "offsets": torch.from_numpy(tokens.offsets[:-1])}
+
+    def preprocess(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn texts into ``input_ids`` int64 ``[tokens]`` and ``offsets`` int64 ``[rows]``."""
+        return self.pack(self.tokenise(inputs, prompt)) if inputs else {}
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Write ``sentence_embedding`` ``[rows, width]``; a text without tokens gives zeros."""
+        features["sentence_embedding"] = self.embedding(features["input_ids"], features["offsets"])
+        return features
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the weights and the tokenizer."""
+        self.save_torch_weights(output_path, safe_serialization)
+        self.save_tokenizer(output_path)
+
+    @classmethod
+    def from_source(cls, source: Source, init_defaults: dict[str, Any] | None = None) -> StaticEmbedding:
+        """Build the module from its folder, in this library's layout or model2vec's."""
+        tokenizer = read_tokenizer(source)
+        weights = table(read_tensors(source), source.pretty("model.safetensors"))
+        highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        if highest >= len(weights):
+            raise WeightsError(f"{source.pretty()}: tokenizer.json has ids up to {highest}, the weights have {len(weights)} rows")
+        return cls(tokenizer, weights)
+
+
+def table(tensors: dict[str, Tensor], origin: str) -> Tensor:
+    """Return ``[vocabulary, width]`` vectors from the tensors of a folder.
+
+    ``embedding.weight`` is the table itself. model2vec's ``embeddings`` may come with ``mapping`` ``[vocabulary]``, the row of
+    each token, and ``weights`` ``[vocabulary]``, its factor.
+    """
+    if "embedding.weight" in tensors:
+        return tensors["embedding.weight"]
+    if "embeddings" not in tensors:
+        raise FolderError(f"{origin} must hold 'embedding.weight' or 'embeddings', got {', '.join(sorted(tensors)) or 'nothing'}")
+    rows = tensors["embeddings"]
+    if "mapping" in tensors:
+        rows = rows[tensors["mapping"].long()]
+    if "weights" in tensors:
+        dtype = torch.promote_types(torch.promote_types(rows.dtype, tensors["weights"].dtype), torch.float32)
+        rows = rows.to(dtype) * tensors["weights"].to(dtype)[:, None]
+    return rows if rows.is_floating_point() else rows.float()

@@ -1,0 +1,327 @@
+"""A transformers checkpoint as the first module: texts to token vectors, packed where the model allows."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from fourfold.containers import Tokens
+from fourfold.errors import FolderError, InputError, require
+from fourfold.modules import _packed, _pretrained
+from fourfold.modules._base import Features, InputModule, warn_once
+from fourfold.ops.attention import Packing
+from fourfold.store.files import write_json
+from fourfold.store.source import Source
+from fourfold.text.inputs import check_texts
+from fourfold.text.prompts import prepend
+from fourfold.text.tokenizer import FastTokenizer
+
+logger = logging.getLogger(__name__)
+
+# Names that the settings file has had; the first that holds something is read, only the first is written.
+_CONFIG_NAMES = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+_KWARGS = ("model_kwargs", "processor_kwargs", "config_kwargs")
+_TEXT = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+
+
+class Transformer(InputModule):
+    """Run a transformers encoder on texts.
+
+    Args:
+        model_name_or_path: Folder or hub name of a transformers checkpoint.
+        transformer_task: What the checkpoint is loaded for; ``feature-extraction``.
+        model_kwargs: Arguments of the model's ``from_pretrained``, such as ``dtype`` or ``attn_implementation``.
+        processor_kwargs: Arguments of the tokenizer's ``from_pretrained``.
+        config_kwargs: Arguments of the config's ``from_pretrained``; the key-value cache is off unless ``use_cache`` is given.
+        backend: ``torch``.
+        modality_config: Which method runs which kind of input, as a saved folder states it.
+        module_output_name: Feature that ``forward`` writes.
+        unpad_inputs: True packs texts without padding, False pads them, None packs if a numerical check at load allows.
+        max_seq_length: Longest input in tokens, special tokens included; longer ones are cut. None takes the smaller of what
+            the tokenizer and the model's positions allow.
+        do_lower_case: Lower-case texts before tokenising.
+
+    Raises:
+        InputError: If the task, backend or modality is not supported.
+    """
+
+    config_file_name: ClassVar[str] = "sentence_bert_config.json"
+    config_keys: ClassVar[list[str]] = ["transformer_task", "modality_config", "module_output_name"]
+    config_key_renames: ClassVar[dict[str, str]] = {
+        "model_args": "model_kwargs", "tokenizer_args": "processor_kwargs", "config_args": "config_kwargs",
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        model_name_or_path: str,
+        *,
+        transformer_task: str = "feature-extraction",
+        model_kwargs: dict[str, Any] | None = None,
+        processor_kwargs: dict[str, Any] | None = None,
+        config_kwargs: dict[str, Any] | None = None,
+        backend: str = "torch",
+        modality_config: dict[str, Any] | None = None,
+        module_output_name: str | None = None,
+        unpad_inputs: bool | None = None,
+        max_seq_length: int | None = None,
+        do_lower_case: bool = False,
+    ) -> None:
+        super().__init__()
+        require("transformers", "torch", "Transformer")
+        _check(transformer_task, backend, modality_config, module_output_name)
+        self.transformer_task = transformer_task
+        self.modality_config = modality_config or _TEXT
+        self.module_output_name = module_output_name or "token_embeddings"
+        self.backend = backend
+        config = _pretrained.config(model_name_or_path, config_kwargs or {})
+        self.model = _pretrained.model(model_name_or_path, config, model_kwargs or {})
+        self.tokenizer = _pretrained.tokenizer(model_name_or_path, config, processor_kwargs or {}, max_seq_length)
+        if do_lower_case:
+            _pretrained.lower_case(self.tokenizer)
+        self._saved_unpad = unpad_inputs
+        self._start = _packed.first_position(self.model)
+        self._packs = unpad_inputs is not False and self._can_pack()
+        if unpad_inputs and not self._packs:
+            logger.warning("unpad_inputs=True: %s cannot run packed texts, they are padded", type(self.model).__name__)
+
+    # -- what the module is ------------------------------------------------------------------------------------------
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self._tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, value: Any) -> None:
+        self._tokenizer = value
+        self._fast: tuple[Any, FastTokenizer] | None = None
+
+    @property
+    def processor(self) -> Any:
+        """The transformers processor, which is the tokenizer for text models."""
+        return self.tokenizer
+
+    @property
+    def auto_model(self) -> Any:
+        """The transformers model."""
+        return self.model
+
+    @property
+    def config(self) -> Any:
+        """The transformers config."""
+        return self.model.config
+
+    @property
+    def max_seq_length(self) -> int | None:
+        """Longest input in tokens, special tokens included; None if nothing limits it. Kept in the tokenizer."""
+        length = self.tokenizer.model_max_length
+        return None if length is None or length > 10**9 else length
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int | None) -> None:
+        self.tokenizer.model_max_length = value if value is not None else 10**30
+
+    @property
+    def packed(self) -> bool:  # type: ignore[override]
+        """Whether texts run packed."""
+        return self._packs
+
+    @property
+    def unpad_inputs(self) -> bool | None:
+        """What was asked for: True packs, False pads, None let a numerical check decide."""
+        return self._saved_unpad
+
+    @unpad_inputs.setter
+    def unpad_inputs(self, value: bool | None) -> None:
+        self._saved_unpad = value
+        self._packs = value is not False and self._can_pack()
+
+    def _can_pack(self) -> bool:
+        if any(parameter.is_meta for parameter in self.model.parameters()) or not _packed.prepare(self.model):
+            return False
+        pad = self.tokenizer.pad_token_id
+        same = _packed.runs_packed(self.model, self._start, self.model.config.get_text_config().vocab_size, pad or 0)
+        if not same:
+            _packed.restore(self.model)
+        return same
+
+    def get_embedding_dimension(self) -> int:
+        """Return the width of the token vectors."""
+        text = self.config.get_text_config()
+        width = getattr(text, "hidden_size", None) or getattr(text, "hidden_dim", None) or getattr(text, "dim", None)
+        if width is None:
+            raise InputError(f"{type(self.config).__name__} names no hidden_size")
+        return width
+
+    # -- texts to features -------------------------------------------------------------------------------------------
+
+    def tokenise(self, inputs: list[Any], prompt: str | None = None, max_length: int | None = None) -> Tokens:
+        """Return the packed token ids of texts or pairs, each with the prompt in front and cut to ``max_seq_length``.
+
+        Args:
+            inputs: Strings, or pairs of strings.
+            prompt: Put before each text.
+            max_length: Used instead of ``max_seq_length``.
+        """
+        texts = prepend(prompt, check_texts(inputs))
+        return self._fast_tokenizer().encode(texts, max_length or self.max_seq_length)
+
+    def _fast_tokenizer(self) -> Any:
+        tokenizer = self.tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        # A tokenizer that grew is another one; its size is the cheap sign of that.
+        key = (len(tokenizer), tokenizer.truncation_side)
+        if self._fast is None or self._fast[0] != key:
+            if backend is None:
+                self._fast = (key, _pretrained.PythonTokenizer(tokenizer))
+            else:
+                self._fast = (key, FastTokenizer(backend, truncation_side=tokenizer.truncation_side))
+        return self._fast[1]
+
+    def prompt_length(self, prompt: str) -> int:
+        """Return how many leading tokens of a text are its prompt's."""
+        return self._fast_tokenizer().prompt_length(prompt)
+
+    def preprocess(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn texts or pairs into padded features.
+
+        Returns:
+            ``input_ids`` and ``attention_mask`` int64 ``[rows, longest]``, ``token_type_ids`` where the tokenizer makes them,
+            ``modality``, and ``prompt_length`` if there is a prompt.
+        """
+        if not inputs:
+            return {}
+        return self.pad(self.tokenise(inputs, prompt, kwargs.get("max_length")), prompt)
+
+    def pad(self, tokens: Tokens, prompt: str | None = None) -> Features:
+        """Turn packed ids into padded features, as :meth:`preprocess` returns them."""
+        left = self.tokenizer.padding_side == "left"
+        ids, mask = tokens.padded(self.tokenizer.pad_token_id or 0, left=left)
+        features: Features = {"input_ids": torch.from_numpy(ids)}
+        if "token_type_ids" in self.tokenizer.model_input_names:
+            types = torch.zeros_like(features["input_ids"])
+            if tokens.type_ids is not None:
+                types[torch.from_numpy(mask == 1)] = torch.from_numpy(tokens.type_ids).long()
+            features["token_type_ids"] = types
+        features["attention_mask"] = torch.from_numpy(mask)
+        return self._finish(features, prompt)
+
+    def pack(self, tokens: Tokens, prompt: str | None = None) -> Features:
+        """Turn packed ids into packed features.
+
+        Returns:
+            ``input_ids`` and ``position_ids`` int64 ``[1, tokens]``, ``cu_seq_lens_q`` and ``cu_seq_lens_k`` int32
+            ``[rows + 1]``, ``max_length_q`` and ``max_length_k``, and ``packing``, their layout.
+        """
+        packing = Packing(tokens.offsets)
+        types = None if tokens.type_ids is None else torch.from_numpy(tokens.type_ids)
+        features: Features = _packed.inputs(self.model, torch.from_numpy(tokens.ids), packing, types, self._start)
+        offsets = torch.from_numpy(tokens.offsets).int()
+        features |= {"cu_seq_lens_q": offsets, "cu_seq_lens_k": offsets}
+        features |= {"max_length_q": packing.longest, "max_length_k": packing.longest, "packing": packing}
+        return self._finish(features, prompt)
+
+    def _finish(self, features: Features, prompt: str | None) -> Features:
+        features["modality"] = "text"
+        if prompt:
+            features["prompt_length"] = self.prompt_length(prompt)
+        return features
+
+    # -- features to token vectors -----------------------------------------------------------------------------------
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Write ``token_embeddings``: ``[rows, longest, width]`` for padded features, ``[1, tokens, width]`` for packed ones."""
+        accepted = _packed.parameters(self.model)
+        arguments = {key: value for key, value in features.items() if key in accepted and isinstance(value, Tensor)}
+        offsets = features.get("cu_seq_lens_q")
+        if offsets is None:
+            output = self.model(**arguments, return_dict=True)
+        else:
+            packing = features.get("packing") or Packing(offsets.cpu().long().numpy())
+            with _packed.packed(packing):
+                output = self.model(**arguments, return_dict=True)
+        features[self.module_output_name] = output["last_hidden_state"]
+        if self.config.output_hidden_states:
+            features["all_layer_embeddings"] = output["hidden_states"]
+        return features
+
+    # -- saving and loading ------------------------------------------------------------------------------------------
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the settings that are saved."""
+        config = super().get_config_dict()
+        return config if self._saved_unpad is None else {**config, "unpad_inputs": self._saved_unpad}
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the checkpoint, the tokenizer and the settings."""
+        self.model.save_pretrained(output_path)
+        self.tokenizer.save_pretrained(output_path)
+        write_json(Path(output_path, self.config_file_name), self.get_config_dict())
+
+    @classmethod
+    def load(
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
+        trust_remote_code: bool = False,
+        model_kwargs: dict[str, Any] | None = None,
+        processor_kwargs: dict[str, Any] | None = None,
+        config_kwargs: dict[str, Any] | None = None,
+        backend: str = "torch",
+        **kwargs: Any,
+    ) -> Transformer:
+        """Build the module from its folder; the caller's dictionaries win over those that the folder states."""
+        source = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)
+        config = {**(init_defaults or {}), **cls.read_config(source)}
+        hub = {
+            "subfolder": subfolder, "token": token, "cache_dir": source.cache_folder, "revision": revision,
+            "local_files_only": local_files_only, "trust_remote_code": trust_remote_code,
+        }  # fmt: skip
+        for name, given in zip(_KWARGS, (model_kwargs, processor_kwargs, config_kwargs), strict=True):
+            saved = config.pop(name, None) or {}
+            saved.pop("trust_remote_code", None)  # a folder cannot grant trust to itself
+            config[name] = {**saved, **hub, **(given or {})}
+        if "modality_config" not in config:
+            config.pop("module_output_name", None)
+        if "tokenizer_name_or_path" in config:
+            warn_once(logger, f"{source.pretty(cls.config_file_name)}: 'tokenizer_name_or_path' is deprecated and ignored")
+            del config["tokenizer_name_or_path"]
+        return cls._build({"model_name_or_path": model_name_or_path, **config, "backend": backend}, source)
+
+    @classmethod
+    def read_config(cls, source: Source) -> dict[str, Any]:
+        """Return the settings from the first of the file's names that holds something, under today's keys."""
+        for name in _CONFIG_NAMES:
+            config = source.object(f"sentence_{name}_config.json")
+            if config:
+                break
+        for old, new in cls.config_key_renames.items():
+            if old in config:
+                config.setdefault(new, config.pop(old))
+        return config
+
+    def __repr__(self) -> str:
+        return f"Transformer({ {**self.get_config_dict(), 'architecture': type(self.model).__name__} })"
+
+
+def _check(task: str, backend: str, modality_config: dict[str, Any] | None, output_name: str | None) -> None:
+    if task != "feature-extraction":
+        raise InputError(f"transformer_task must be 'feature-extraction', got {task!r}")
+    if backend != "torch":
+        raise InputError(f"backend must be 'torch', got {backend!r}")
+    if modality_config is None:
+        return
+    if output_name is None:
+        raise InputError("modality_config needs module_output_name beside it")
+    others = [name for name in modality_config if name != "text"]
+    if others or modality_config.get("text", {}).get("method") != "forward":
+        raise FolderError(f"modality_config: only text through 'forward' is supported, got {', '.join(modality_config)}")

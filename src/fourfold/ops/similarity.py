@@ -1,0 +1,193 @@
+"""How alike vectors are: all pairs, or row by row.
+
+The formulas are written once for numpy arrays and torch tensors. :func:`compare` keeps the library of its inputs; the named
+functions (``cos_sim``, ``pairwise_dot_score``, ...) are the contract's and return torch tensors whatever they are given. Half
+precision is computed in float32, float64 stays float64. A zero vector has cosine 0 to everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fourfold.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+Vectors = Any
+"""An array or tensor ``[rows, width]`` or ``[width]``, or a list of either or of numbers."""
+
+_SMALLEST_NORM = 1e-12
+
+
+def _unit(v: Any) -> Any:
+    return v / ((v * v).sum(-1, keepdims=True) ** 0.5).clip(min=_SMALLEST_NORM)
+
+
+def _distances(a: Any, b: Any, power: float) -> Any:
+    if not isinstance(a, np.ndarray):
+        import torch
+
+        return torch.cdist(a, b, p=power)
+    out = np.empty((len(a), len(b)), dtype=np.result_type(a, b))
+    for row, vector in zip(out, a, strict=True):
+        difference = b - vector
+        row[:] = np.abs(difference).sum(-1) if power == 1 else np.sqrt((difference * difference).sum(-1))
+    return out
+
+
+def _euclidean(difference: Any) -> Any:
+    return (difference * difference).sum(-1) ** 0.5
+
+
+_ALL_PAIRS: dict[str, Callable[[Any, Any], Any]] = {
+    "cosine": lambda a, b: _unit(a) @ _unit(b).T,
+    "dot": lambda a, b: a @ b.T,
+    "euclidean": lambda a, b: -_distances(a, b, 2.0),
+    "manhattan": lambda a, b: -_distances(a, b, 1.0),
+}
+_PAIRWISE: dict[str, Callable[[Any, Any], Any]] = {
+    "cosine": lambda a, b: (_unit(a) * _unit(b)).sum(-1),
+    "dot": lambda a, b: (a * b).sum(-1),
+    "euclidean": lambda a, b: -_euclidean(a - b),
+    "manhattan": lambda a, b: -abs(a - b).sum(-1),
+}
+
+
+def compare(name: str, a: Vectors, b: Vectors, *, pairwise: bool = False) -> Any:
+    """Return similarities in the library of the inputs.
+
+    Args:
+        name: ``cosine``, ``dot``, ``euclidean`` or ``manhattan``; the last two are negative distances.
+        a: ``[rows, width]`` or ``[width]``.
+        b: As ``a``.
+        pairwise: Compare row ``i`` of ``a`` with row ``i`` of ``b``, instead of every row with every row.
+
+    Returns:
+        ``[rows of a, rows of b]``, or ``[rows]`` if pairwise.
+    """
+    formulas = _PAIRWISE if pairwise else _ALL_PAIRS
+    if name not in formulas:
+        raise InputError(f"similarity must be one of {', '.join(formulas)}; got {name!r}.{did_you_mean(name, formulas)}")
+    first, second = _wide(a), _wide(b)
+    if not pairwise:
+        first, second = (v[None] if v.ndim == 1 else v for v in (first, second))
+    return formulas[name](first, second)
+
+
+def _wide(vectors: Any) -> Any:
+    if isinstance(vectors, np.ndarray):
+        return vectors.astype(np.float32) if vectors.dtype == np.float16 else vectors
+    if hasattr(vectors, "is_floating_point"):
+        return vectors.float() if vectors.is_floating_point() and vectors.element_size() < 4 else vectors
+    return np.asarray(vectors)
+
+
+def as_tensor(vectors: Vectors) -> torch.Tensor:
+    """Return vectors as a torch tensor; a writable array is viewed, not copied."""
+    import torch
+
+    if isinstance(vectors, torch.Tensor):
+        return vectors
+    if isinstance(vectors, np.ndarray):
+        return torch.from_numpy(vectors if vectors.flags.writeable else vectors.copy())
+    if isinstance(vectors, (list, tuple)) and vectors and isinstance(vectors[0], torch.Tensor):
+        return torch.stack(list(vectors))
+    if isinstance(vectors, (list, tuple)) and vectors and isinstance(vectors[0], np.ndarray):
+        return torch.from_numpy(np.stack(vectors))
+    return torch.as_tensor(vectors)
+
+
+def _compare_tensors(name: str, a: Vectors, b: Vectors, pairwise: bool) -> torch.Tensor:
+    return compare(name, as_tensor(a), as_tensor(b), pairwise=pairwise)
+
+
+def cos_sim(a: Vectors, b: Vectors) -> torch.Tensor:
+    """Return the cosine of every row of ``a`` with every row of ``b``, ``[rows of a, rows of b]``."""
+    return _compare_tensors("cosine", a, b, False)
+
+
+def dot_score(a: Vectors, b: Vectors) -> torch.Tensor:
+    """Return the dot product of every row of ``a`` with every row of ``b``, ``[rows of a, rows of b]``."""
+    return _compare_tensors("dot", a, b, False)
+
+
+def euclidean_sim(a: Vectors, b: Vectors) -> torch.Tensor:
+    """Return minus the Euclidean distance of every row of ``a`` to every row of ``b``, ``[rows of a, rows of b]``."""
+    return _compare_tensors("euclidean", a, b, False)
+
+
+def manhattan_sim(a: Vectors, b: Vectors) -> torch.Tensor:
+    """Return minus the L1 distance of every row of ``a`` to every row of ``b``, ``[rows of a, rows of b]``."""
+    return _compare_tensors("manhattan", a, b, False)
+
+
+def pairwise_cos_sim(a: Vectors, b: Vectors) -> torch.Tensor:
+    """Return the cosine of each row of ``a`` with the same row of ``b``, ``[rows]``."""
+    return _compare_tensors("cosine", a, b, True)
+
+
+def pairwise_dot_score(a: Vectors, b: Vectors) -> torch.Tensor:
+    """Return the dot product of each row of ``a`` with the same row of ``b``, ``[rows]``."""
+    return _compare_tensors("dot", a, b, True)
+
+
+def pairwise_euclidean_sim(a: Vectors, b: Vectors) -> torch.Tensor:
+    """Return minus the Euclidean distance of each row of ``a`` to the same row of ``b``, ``[rows]``."""
+    return _compare_tensors("euclidean", a, b, True)
+
+
+def pairwise_manhattan_sim(a: Vectors, b: Vectors) -> torch.Tensor:
+    """Return minus the L1 distance of each row of ``a`` to the same row of ``b``, ``[rows]``."""
+    return _compare_tensors("manhattan", a, b, True)
+
+
+class SimilarityFunction(Enum):
+    """The ways to compare vectors; the value is the name that models save."""
+
+    COSINE = "cosine"
+    DOT_PRODUCT = "dot"
+    DOT = "dot"
+    EUCLIDEAN = "euclidean"
+    MANHATTAN = "manhattan"
+
+    @staticmethod
+    def to_similarity_fn(similarity_function: str | SimilarityFunction) -> Callable[[Vectors, Vectors], torch.Tensor]:
+        """Return the all-pairs function of a name or member; raises ``ValueError`` if unknown."""
+        return _FUNCTIONS[_member(similarity_function)][0]
+
+    @staticmethod
+    def to_similarity_pairwise_fn(similarity_function: str | SimilarityFunction) -> Callable[[Vectors, Vectors], torch.Tensor]:
+        """Return the row-by-row function of a name or member; raises ``ValueError`` if unknown."""
+        return _FUNCTIONS[_member(similarity_function)][1]
+
+    @staticmethod
+    def possible_values() -> list[str]:
+        """Return the names."""
+        return [member.value for member in SimilarityFunction]
+
+
+_FUNCTIONS = {
+    SimilarityFunction.COSINE: (cos_sim, pairwise_cos_sim),
+    SimilarityFunction.DOT_PRODUCT: (dot_score, pairwise_dot_score),
+    SimilarityFunction.EUCLIDEAN: (euclidean_sim, pairwise_euclidean_sim),
+    SimilarityFunction.MANHATTAN: (manhattan_sim, pairwise_manhattan_sim),
+}
+
+
+def _member(value: str | SimilarityFunction) -> SimilarityFunction:
+    try:
+        return SimilarityFunction(value)
+    except ValueError:
+        known = SimilarityFunction.possible_values()
+        hint = did_you_mean(value, known)
+        raise InputError(f"similarity function must be one of {', '.join(known)}; got {value!r}.{hint}") from None
+
+
+def similarity_name(value: str | SimilarityFunction) -> str:
+    """Return the name of a similarity given by name or member; raises ``ValueError`` if unknown."""
+    return _member(value).value

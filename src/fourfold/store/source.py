@@ -1,0 +1,183 @@
+"""Where a model comes from, as one value that is passed whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import string
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from fourfold.errors import FolderError, MissingFileError
+
+# Checkpoints of the first transformers releases live on the hub without an organisation, so their names stay as they are.
+_BERT = "cased uncased chinese cased-finetuned-mrpc german-cased german-dbmdz-cased german-dbmdz-uncased"
+_WHOLE_WORD = " -whole-word-masking -whole-word-masking-finetuned-squad"
+BARE_HUB_NAMES = frozenset(
+    [f"albert-{size}-v{version}" for size in ("base", "large", "xlarge", "xxlarge") for version in (1, 2)]
+    + [f"bert-base-{kind}" for kind in (*_BERT.split(), "multilingual-cased", "multilingual-uncased")]
+    + [f"bert-large-{case}{tail}" for case in ("cased", "uncased") for tail in _WHOLE_WORD.split(" ")]
+    + [f"distilbert-base-{case}{tail}" for case in ("cased", "uncased") for tail in ("", "-distilled-squad")]
+    + ["distilbert-base-german-cased", "distilbert-base-multilingual-cased"]
+    + ["distilbert-base-uncased-finetuned-sst-2-english", "distilgpt2", "distilroberta-base"]
+    + ["camembert-base", "ctrl", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "openai-gpt"]
+    + ["roberta-base", "roberta-large", "roberta-base-openai-detector", "roberta-large-openai-detector"]
+    + ["roberta-large-mnli", "t5-small", "t5-base", "t5-large", "t5-3b", "t5-11b", "transfo-xl-wt103"]
+    + ["xlm-clm-ende-1024", "xlm-clm-enfr-1024"]
+    + [f"xlm-mlm-{kind}" for kind in ("100-1280", "17-1280", "en-2048", "ende-1024", "enfr-1024", "enro-1024")]
+    + ["xlm-mlm-tlm-xnli15-1024", "xlm-mlm-xnli15-1024", "xlm-roberta-base", "xlm-roberta-large"]
+    + [f"xlm-roberta-large-finetuned-conll{kind}" for kind in ("02-dutch", "02-spanish", "03-english", "03-german")]
+    + ["xlnet-base-cased", "xlnet-large-cased"]
+)
+
+
+def check_relative(path: str, origin: str) -> str:
+    """Return ``path`` if it stays inside its folder; raise :class:`~fourfold.errors.FolderError` otherwise.
+
+    The path is read as POSIX and as Windows would, so that a folder is as safe on one as on the other.
+    """
+    posix, windows = PurePosixPath(path), PureWindowsPath(path)
+    leaves = ".." in posix.parts or ".." in windows.parts
+    if leaves or posix.is_absolute() or windows.drive or windows.root or "\0" in path:
+        raise FolderError(f"{origin}: path {path!r} must be a relative path inside the model folder")
+    return path
+
+
+def locate(name: str, organization: str | None) -> str:
+    """Return the folder or hub name that a user's ``model_name_or_path`` means.
+
+    Args:
+        name: A folder, or a hub name with or without organisation.
+        organization: Prefixed to a hub name that has none, unless it is one of :data:`BARE_HUB_NAMES`.
+
+    Raises:
+        NotADirectoryError: If ``name`` is a file.
+        FileNotFoundError: If ``name`` looks like a path and nothing is there.
+    """
+    if Path(name).is_dir():
+        return name
+    if Path(name).exists():
+        raise NotADirectoryError(f"model path {name!r} is a file; give the folder that holds modules.json or config.json")
+    if name.count("/") > 1 or (os.name == "nt" and "\\" in name) or name.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"model folder {name!r} does not exist")
+    if organization and "/" not in name and name.lower() not in BARE_HUB_NAMES:
+        return f"{organization}/{name}"
+    return name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model folder: local, or a repository of the hub at one revision.
+
+    Attributes:
+        name: Local folder or hub name ``owner/repo``.
+        revision: Branch, tag or commit of the hub repository; None is its default branch.
+        token: Hub token, True for the stored one, None for the hub client's default.
+        cache: Folder for downloads; None is ``SENTENCE_TRANSFORMERS_HOME``, else the hub's default.
+        offline: Never use the network.
+        subfolder: Folder inside ``name`` that relative paths start from.
+    """
+
+    name: str
+    revision: str | None = None
+    token: bool | str | None = None
+    cache: str | None = None
+    offline: bool = False
+    subfolder: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether ``name`` is a folder of this machine."""
+        return Path(self.name).is_dir()
+
+    @property
+    def cache_folder(self) -> str | None:
+        """The folder for downloads, or None for the hub's default."""
+        return self.cache or os.environ.get("SENTENCE_TRANSFORMERS_HOME") or None
+
+    def at(self, subfolder: str) -> Source:
+        """Return the source of a folder inside this one."""
+        return replace(self, subfolder=f"{self.subfolder}/{subfolder}".strip("/"))
+
+    def pretty(self, path: str = "") -> str:
+        """Return what error messages call ``path``: never a place in a cache."""
+        return "/".join(part for part in (self.name.rstrip("/"), self.subfolder, path) if part)
+
+    def file(self, path: str) -> Path | None:
+        """Return a local copy of ``path``, or None if the folder does not hold it."""
+        inside = "/".join(part for part in (self.subfolder, check_relative(path, self.pretty())) if part)
+        if self.is_local:
+            local = Path(self.name, inside)
+            return local if local.is_file() else None
+        return self._download(inside)
+
+    def need(self, path: str) -> Path:
+        """Return a local copy of ``path``; raises :class:`~fourfold.errors.MissingFileError` if it is absent."""
+        found = self.file(path)
+        if found is None:
+            raise MissingFileError(f"{self.pretty(path)} is missing; the model folder is incomplete{self._offline_hint()}")
+        return found
+
+    def json(self, path: str) -> Any:
+        """Return the parsed JSON file, or None if it is absent."""
+        found = self.file(path)
+        if found is None:
+            return None
+        try:
+            return json.loads(found.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise FolderError(f"{self.pretty(path)} is not valid JSON: {error}") from None
+
+    def object(self, path: str) -> dict[str, Any]:
+        """Return a JSON file that must hold an object; an absent file counts as an empty one."""
+        value = self.json(path)
+        if value is not None and not isinstance(value, dict):
+            raise FolderError(f"{self.pretty(path)} must hold a JSON object, got {type(value).__name__}")
+        return value or {}
+
+    def pinned(self) -> Source:
+        """Return this source with its branch or tag resolved to one commit, so that all files are of one state."""
+        if self.is_local or self.offline or _is_commit(self.revision):
+            return self
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
+
+        try:
+            info = HfApi(token=self.token).model_info(self.name, revision=self.revision, expand=["sha"])
+        except RevisionNotFoundError:
+            raise
+        except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError):
+            # Private, absent or unreachable: each file's own look-up then answers, from the cache if need be.
+            return self
+        return replace(self, revision=info.sha or self.revision)
+
+    def _offline_hint(self) -> str:
+        return "" if self.is_local else " or, without a network, not in the cache"
+
+    def _download(self, inside: str) -> Path | None:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+            RepositoryNotFoundError,
+        )
+
+        try:
+            path = hf_hub_download(
+                self.name,
+                inside,
+                revision=self.revision,
+                token=self.token,
+                cache_dir=self.cache_folder,
+                local_files_only=self.offline,
+                library_name="fourfold",
+            )
+        except (EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError, HFValidationError):
+            return None
+        return Path(path)
+
+
+def _is_commit(revision: str | None) -> bool:
+    return revision is not None and len(revision) == 40 and set(revision) <= set(string.hexdigits)

@@ -1,0 +1,129 @@
+"""Read and write weights: safetensors first, pickles only through torch's restricted loader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.errors import FolderError, MissingFileError, WeightsError
+from fourfold.store.source import Source
+
+if TYPE_CHECKING:
+    import torch
+
+SAFETENSORS_FILE = "model.safetensors"
+PICKLE_FILE = "pytorch_model.bin"
+
+
+def read_arrays(source: Source) -> dict[str, NDArray[Any]]:
+    """Return the arrays of ``model.safetensors``, read-only views of the memory-mapped file; torch is not needed.
+
+    Raises:
+        MissingFileError: If the file is absent.
+        FolderError: If it is damaged or holds a dtype that numpy lacks.
+    """
+    path = source.need(SAFETENSORS_FILE)
+    origin = source.pretty(SAFETENSORS_FILE)
+    header, start = _header(path, origin)
+    data = np.memmap(path, dtype=np.uint8, mode="r", offset=start) if header else np.empty(0, np.uint8)
+    return {name: _view(data, name, entry, origin) for name, entry in header.items()}
+
+
+# safetensors' own numpy reader copies each tensor into memory; a view of the file starts at once and shares pages.
+_DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+
+
+def _header(path: Path, origin: str) -> tuple[dict[str, Any], int]:
+    import json
+
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        total = path.stat().st_size
+        if size > total - 8:
+            raise FolderError(f"{origin} is truncated or not a safetensors file: its header claims {size} of {total} bytes")
+        try:
+            header = json.loads(file.read(size))
+            header.pop("__metadata__", None)
+        except (ValueError, AttributeError) as error:
+            raise FolderError(f"{origin} is not a safetensors file: {error}") from None
+    return header, 8 + size
+
+
+def _view(data: NDArray[np.uint8], name: str, entry: Any, origin: str) -> NDArray[Any]:
+    try:
+        dtype = np.dtype(_DTYPES[entry["dtype"]])
+        start, end = entry["data_offsets"]
+        shape = tuple(entry["shape"])
+    except (KeyError, TypeError, ValueError):
+        raise FolderError(f"{origin}: tensor {name!r} has an unusable header entry {entry!r}") from None
+    if not 0 <= start <= end <= len(data) or end - start != int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
+        raise FolderError(f"{origin} is truncated: tensor {name!r} of shape {shape} does not fit its bytes {start}-{end}")
+    return data[start:end].view(dtype).reshape(shape)
+
+
+def read_tensors(source: Source) -> dict[str, torch.Tensor]:
+    """Return the tensors of a module's weights file, on the CPU.
+
+    Raises:
+        MissingFileError: If neither ``model.safetensors`` nor ``pytorch_model.bin`` is there.
+        FolderError: If the file cannot be read.
+    """
+    safe = source.file(SAFETENSORS_FILE)
+    if safe is not None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(safe)
+        except SafetensorError as error:
+            raise FolderError(f"{source.pretty(SAFETENSORS_FILE)} is not a safetensors file: {error}") from None
+    pickled = source.file(PICKLE_FILE)
+    if pickled is None:
+        raise MissingFileError(f"{source.pretty()} holds neither {SAFETENSORS_FILE} nor {PICKLE_FILE}")
+    import pickle
+
+    import torch
+
+    try:
+        tensors = torch.load(pickled, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise FolderError(f"{source.pretty(PICKLE_FILE)} cannot be read: {error}") from None
+    if not isinstance(tensors, dict):
+        raise FolderError(f"{source.pretty(PICKLE_FILE)} must hold a dictionary of tensors, got {type(tensors).__name__}")
+    return tensors
+
+
+def load_into(module: torch.nn.Module, source: Source) -> None:
+    """Load a folder's weights into a module.
+
+    Raises:
+        WeightsError: If a key is missing, unexpected or of another shape; the message lists all of them.
+    """
+    tensors = read_tensors(source)
+    wanted = module.state_dict()
+    problems = [f"missing key {key!r}" for key in wanted if key not in tensors]
+    problems += [f"unexpected key {key!r}" for key in tensors if key not in wanted]
+    for key in wanted.keys() & tensors.keys():
+        got, want = tuple(tensors[key].shape), tuple(wanted[key].shape)
+        if got != want:
+            problems.append(f"{key!r} has shape {got}, config.json asks for {want}")
+    if problems:
+        raise WeightsError(f"weights in {source.pretty()} do not fit {type(module).__name__}: " + "; ".join(problems))
+    module.load_state_dict(tensors)
+
+
+def save_module(module: torch.nn.Module, folder: Path, *, safe_serialization: bool = True) -> None:
+    """Write a module's weights to ``model.safetensors``, or ``pytorch_model.bin`` if not ``safe_serialization``."""
+    import torch
+
+    if safe_serialization:
+        from safetensors.torch import save_model
+
+        save_model(module, str(folder / SAFETENSORS_FILE))
+    else:
+        torch.save(module.state_dict(), folder / PICKLE_FILE)

@@ -1,0 +1,87 @@
+"""What a caller may hand to ``encode``: one input or a batch, and which texts are fit for a tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fourfold.errors import InputError
+
+Text = str | tuple[str, str] | list[str]
+"""A text, or a pair of texts that the tokenizer joins."""
+
+
+def is_single(value: Any) -> bool:
+    """Whether ``value`` is one input rather than a batch of inputs.
+
+    A string is one input, and so is a list of chat messages. Lists, tuples, dataset columns and arrays of strings are batches.
+    Anything else counts as one input, and is refused later if no module takes it.
+    """
+    if isinstance(value, list):
+        return bool(value) and isinstance(value[0], dict) and {"role", "content"} <= value[0].keys()
+    if isinstance(value, np.ndarray):
+        return value.ndim == 0 or value.dtype.kind not in "UO"
+    return not (isinstance(value, tuple) or type(value).__name__ == "Column")
+
+
+def as_list(batch: Any) -> list[Any]:
+    """Return a batch as a list of inputs; a list is returned as it is, not copied."""
+    if isinstance(batch, np.ndarray):
+        return batch.tolist()
+    return batch if isinstance(batch, list) else list(batch)
+
+
+def is_pair(value: Any) -> bool:
+    """Whether ``value`` is a pair of texts."""
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(part, str) for part in value)
+
+
+def check_text(value: Any, position: int | None = None) -> Text:
+    """Return ``value`` if it is a text or a pair of texts.
+
+    Raises:
+        InputError: Otherwise, naming the position in the batch and the type found.
+    """
+    if isinstance(value, dict) and len(value) == 1 and "text" in value:
+        value = value["text"]
+    if isinstance(value, str) or is_pair(value):
+        return value
+    where = "" if position is None else f" at position {position}"
+    raise InputError(
+        f"Unsupported input type{where}: {type(value).__name__} ({_short(value)}); give a string or a pair of strings. "
+        "Convert numbers with str(), and replace missing values (None, NaN) by '' or drop them."
+    )
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def check_texts(values: Sequence[Any]) -> list[Any]:
+    """Return ``values`` if each is a text or a pair of texts; raises :class:`~fourfold.errors.InputError` otherwise."""
+    if all(type(value) is str for value in values):
+        return values if isinstance(values, list) else list(values)
+    return [check_text(value, i) for i, value in enumerate(values)]
+
+
+def replace_surrogates(text: str) -> str:
+    """Return ``text`` in a form that UTF-8 can carry: surrogate pairs joined, lone surrogates become U+FFFD.
+
+    >>> replace_surrogates("a" + chr(0xD83D) + chr(0xDE00) + chr(0xDC80)) == "a" + chr(0x1F600) + chr(0xFFFD)
+    True
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def character_count(value: Any) -> int:
+    """Return a cheap estimate of an input's length, for sorting inputs that a model tokenises itself."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(character_count, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(character_count, value))
+    return int(np.size(getattr(value, "shape", 1)))

@@ -1,0 +1,131 @@
+"""One face for the Rust tokenizer, wherever it came from."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from fourfold.containers import Tokens
+from fourfold.errors import FolderError, InputError
+from fourfold.store.source import Source
+from fourfold.text.inputs import replace_surrogates
+
+TOKENIZER_FILE = "tokenizer.json"
+# A text longer than this many characters a wanted token is cut before it is tokenised: a book costs as much as a page.
+_CHARACTERS_PER_TOKEN = 32
+# The cut counts only if the last kept token ends this far before it, so that it cannot have changed a token.
+_CUT_MARGIN = 256
+
+
+class FastTokenizer:
+    """Texts to packed ids with a ``tokenizers.Tokenizer``, from any number of threads.
+
+    Args:
+        base: The tokenizer; its own padding and truncation are not used.
+        add_special_tokens: Whether to put the model's special tokens around each text.
+        truncation_side: ``"right"`` keeps the start of a text that is too long, ``"left"`` its end.
+        owned: Whether ``base`` may be changed; otherwise it is copied before its first use.
+    """
+
+    def __init__(
+        self, base: Tokenizer, *, add_special_tokens: bool = True, truncation_side: str = "right", owned: bool = False
+    ) -> None:
+        self.add_special_tokens = add_special_tokens
+        self.truncation_side = truncation_side
+        self._base = base
+        # Setting truncation while another thread encodes fails ("Already borrowed"), so each user takes one from here.
+        self._idle: list[Tokenizer] = [base] if owned else []
+
+    @classmethod
+    def read(cls, source: Source, *, add_special_tokens: bool = True) -> FastTokenizer:
+        """Read ``tokenizer.json`` of a model folder."""
+        return cls(read_tokenizer(source), add_special_tokens=add_special_tokens, owned=True)
+
+    @contextlib.contextmanager
+    def _borrowed(self, max_length: int | None) -> Iterator[Tokenizer]:
+        try:
+            tokenizer = self._idle.pop()
+        except IndexError:
+            tokenizer = Tokenizer.from_str(self._base.to_str())
+        tokenizer.no_padding()
+        if max_length is None:
+            tokenizer.no_truncation()
+        else:
+            tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.truncation_side)
+        try:
+            yield tokenizer
+        finally:
+            self._idle.append(tokenizer)
+
+    def encode(self, texts: Sequence[Any], max_length: int | None = None) -> Tokens:
+        """Return the token ids of texts or pairs of texts.
+
+        Args:
+            texts: Strings, or pairs of strings.
+            max_length: Keep at most this many tokens of each, special tokens included; None keeps all.
+
+        Raises:
+            InputError: If ``max_length`` leaves no room for the special tokens.
+        """
+        with self._borrowed(_check_length(max_length)) as tokenizer:
+            cut = texts if self.truncation_side == "left" else _cut(tokenizer, texts, max_length)
+            encodings = self._encode(tokenizer, cut)
+        pairs = any(not isinstance(text, str) for text in texts)
+        return Tokens.of([e.ids for e in encodings], [e.type_ids for e in encodings] if pairs else None)
+
+    def _encode(self, tokenizer: Tokenizer, texts: Sequence[Any]) -> list[Any]:
+        def run(batch: Sequence[Any]) -> list[Any]:
+            return tokenizer.encode_batch_fast(batch, add_special_tokens=self.add_special_tokens)
+
+        try:
+            return run(texts)
+        except (TypeError, UnicodeEncodeError):
+            # Python strings may hold lone surrogates, which no UTF-8 can carry.
+            return run([_each(replace_surrogates, text) for text in texts])
+
+    def prompt_length(self, prompt: str) -> int:
+        """Return how many leading tokens a prompt takes: its tokens alone, without a closing special token."""
+        with self._borrowed(None) as tokenizer:
+            encoding = tokenizer.encode(replace_surrogates(prompt), add_special_tokens=self.add_special_tokens)
+        closed = len(encoding.ids) > 0 and encoding.special_tokens_mask[-1] == 1
+        return len(encoding.ids) - int(closed)
+
+
+def read_tokenizer(source: Source) -> Tokenizer:
+    """Read ``tokenizer.json``; a damaged one is a :class:`~fourfold.errors.FolderError`."""
+    path = source.need(TOKENIZER_FILE)
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust side raises plain Exception
+        raise FolderError(f"{source.pretty(TOKENIZER_FILE)} cannot be read: {error}") from None
+
+
+def _cut(tokenizer: Tokenizer, texts: Sequence[Any], max_length: int | None) -> Sequence[Any]:
+    """Return the texts with very long ones cut where it changes none of their first ``max_length`` tokens."""
+    if max_length is None:
+        return texts
+    limit = max_length * _CHARACTERS_PER_TOKEN + _CUT_MARGIN
+    if all(len(text) <= limit for text in texts):
+        return texts
+    return [_cut_one(tokenizer, text, limit) if isinstance(text, str) and len(text) > limit else text for text in texts]
+
+
+def _cut_one(tokenizer: Tokenizer, text: str, limit: int) -> str:
+    head = replace_surrogates(text[:limit])
+    encoding = tokenizer.encode(head)
+    truncated = bool(encoding.overflowing)
+    ends = [end for (_, end), special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not special]
+    return head if truncated and max(ends, default=0) <= len(head) - _CUT_MARGIN else text
+
+
+def _check_length(max_length: int | None) -> int | None:
+    if max_length is not None and max_length < 1:
+        raise InputError(f"max_seq_length must be at least 1, got {max_length}")
+    return max_length
+
+
+def _each(function: Callable[[str], str], text: Any) -> Any:
+    return function(text) if isinstance(text, str) else tuple(function(part) for part in text)
