@@ -1,0 +1,188 @@
+"""The encoder that needs no torch: the families' methods over any backend, numpy in and out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.backends import Backend, Batch
+from fourfold.engine.collect import RowSink, numpy_rows
+from fourfold.engine.plan import Budget
+from fourfold.engine.run import run
+from fourfold.errors import InputError
+from fourfold.ops.quantize import as_array
+from fourfold.ops.similarity import Vectors, compare
+from fourfold.store.fingerprint import fingerprint
+from fourfold.store.manifest import ModelConfig
+from fourfold.store.source import Source
+from fourfold.text import prompts as prompting
+from fourfold.text.inputs import as_list, is_single
+
+
+class DenseEncoder(ABC):
+    """Texts to vectors, float32 ``[rows, width]``, whatever runs the model.
+
+    Attributes:
+        name: Folder or hub name of the model.
+        prompts: Prompts by name.
+        default_prompt_name: The prompt used when a call names none.
+        similarity_fn_name: ``cosine``, ``dot``, ``euclidean`` or ``manhattan``.
+        backend: Name of what runs the model.
+    """
+
+    backend: str
+
+    def __init__(self, source: Source, config: ModelConfig) -> None:
+        self._source = source
+        self.name = source.name
+        self.prompts = prompting.merge(None, config.prompts, ("query", "document"))
+        self.default_prompt_name = config.default_prompt_name
+        prompting.check_default(self.prompts, self.default_prompt_name)
+        self.similarity_fn_name = config.similarity_fn_name or "cosine"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short name for the model's content, which changes with its settings, tokenizer or weights."""
+        return fingerprint(self._source)
+
+    @abstractmethod
+    def get_embedding_dimension(self) -> int:
+        """Return the width of the vectors."""
+
+    @abstractmethod
+    def _encode(
+        self, items: list[Any], prompt: str | None, batch_size: int, normalize: bool, progress: bool
+    ) -> NDArray[np.float32]:
+        """Return the vectors of a non-empty list of texts."""
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool = False,
+        normalize_embeddings: bool = False,
+    ) -> NDArray[np.float32]:
+        """Turn one text or a batch into vectors, in the order given.
+
+        Args:
+            inputs: A text, or a list, tuple or array of texts.
+            prompt_name: Name of the model's prompt to put before each text.
+            prompt: The prompt itself; wins over the name.
+            batch_size: Bounds memory, as for ``SentenceTransformer.encode``.
+            show_progress_bar: Whether to show a bar that counts texts.
+            normalize_embeddings: Scale each vector to length 1.
+
+        Returns:
+            float32 ``[rows, width]``; ``[width]`` for one text; ``[0, width]`` for an empty batch.
+
+        Raises:
+            InputError: If an argument or a text is unusable.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        text = prompting.resolve(self.prompts, self.default_prompt_name, prompt, prompt_name)
+        single = is_single(inputs)
+        items = [inputs] if single else as_list(inputs)
+        if not items:
+            return np.empty((0, self.get_embedding_dimension()), dtype=np.float32)
+        rows = self._encode(items, text, batch_size, normalize_embeddings, show_progress_bar)
+        return rows[0] if single else rows
+
+    def encode_query(self, inputs: Any, **options: Any) -> NDArray[np.float32]:
+        """Encode queries: :meth:`encode` with the ``query`` prompt."""
+        return self.encode(inputs, **{"prompt_name": prompting.name_for(self.prompts, prompting.QUERY_NAMES), **options})
+
+    def encode_document(self, inputs: Any, **options: Any) -> NDArray[np.float32]:
+        """Encode documents: :meth:`encode` with the ``document`` prompt."""
+        return self.encode(inputs, **{"prompt_name": prompting.name_for(self.prompts, prompting.DOCUMENT_NAMES), **options})
+
+    def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> NDArray[Any]:
+        """Return the similarity of every vector to every other, ``[rows of the first, rows of the second]``."""
+        return compare(self.similarity_fn_name, as_array(embeddings1), as_array(embeddings2))
+
+    def similarity_pairwise(self, embeddings1: Vectors, embeddings2: Vectors) -> NDArray[Any]:
+        """Return the similarity of each vector to the one in the same row, ``[rows]``."""
+        return compare(self.similarity_fn_name, as_array(embeddings1), as_array(embeddings2), pairwise=True)
+
+
+class _Prompted:
+    """A backend that puts a prompt before each text."""
+
+    def __init__(self, backend: Backend, prompt: str) -> None:
+        self._backend = backend
+        self._prompt = prompt
+        self.packed, self.best_tokens = backend.packed, backend.best_tokens
+        self.run, self.out_of_memory = backend.run, backend.out_of_memory
+
+    def prepare(self, items: Sequence[Any]) -> Batch:
+        return self._backend.prepare(prompting.prepend(self._prompt, items))
+
+
+class StaticDenseEncoder(DenseEncoder):
+    """Static token embeddings in numpy."""
+
+    backend = "static"
+
+    def __init__(self, source: Source) -> None:
+        from fourfold.backends.static import StaticBackend
+
+        config = ModelConfig.read(source)
+        super().__init__(source, config)
+        self._static = StaticBackend.open(source)
+        self._truncate_dim = config.extra.get("truncate_dim")
+
+    def get_embedding_dimension(self) -> int:
+        """Return the width of the vectors."""
+        return self._static.width if self._truncate_dim is None else min(self._static.width, self._truncate_dim)
+
+    def _encode(
+        self, items: list[Any], prompt: str | None, batch_size: int, normalize: bool, progress: bool
+    ) -> NDArray[np.float32]:
+        backend: Backend = _Prompted(self._static, prompt) if prompt else self._static
+        sink = RowSink(len(items), numpy_rows)
+
+        def finish(rows: NDArray[np.float32], batch: Batch) -> NDArray[np.float32]:
+            rows = rows[:, : self._truncate_dim]
+            return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) if normalize else rows
+
+        # A static model has no length that batch_size could multiply: the cache is what bounds its batches.
+        run(items, backend, sink, Budget(backend.best_tokens), finish=finish, progress=progress)
+        return sink.rows
+
+
+class TorchDenseEncoder(DenseEncoder):
+    """A ``SentenceTransformer``, numpy in and out."""
+
+    backend = "torch"
+
+    def __init__(self, source: Source, **options: Any) -> None:
+        from fourfold.families.dense import SentenceTransformer
+
+        self.model = SentenceTransformer(
+            source.name, revision=source.revision, token=source.token, cache_folder=source.cache, local_files_only=source.offline,
+            **options,
+        )  # fmt: skip
+        config = ModelConfig("SentenceTransformer", self.model.prompts, self.model.default_prompt_name)
+        super().__init__(source, config)
+        self.similarity_fn_name = self.model.similarity_fn_name
+
+    def get_embedding_dimension(self) -> int:
+        """Return the width of the vectors."""
+        width = self.model.get_embedding_dimension()
+        return self.model.encode([""]).shape[1] if width is None else width
+
+    def _encode(
+        self, items: list[Any], prompt: str | None, batch_size: int, normalize: bool, progress: bool
+    ) -> NDArray[np.float32]:
+        rows = self.model.encode(
+            items, prompt=prompt or "", batch_size=batch_size, normalize_embeddings=normalize, show_progress_bar=progress
+        )
+        return rows.astype(np.float32, copy=False)
