@@ -1,0 +1,189 @@
+"""Tiny seeded models, made on the spot: for fourfold's tests and for yours. No download, milliseconds each.
+
+The weights are random, so the vectors mean nothing; shapes, formats and numerical equalities are what they are for.
+"""
+
+from __future__ import annotations
+
+import string
+import tempfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fourfold.errors import InputError, did_you_mean, require
+
+if TYPE_CHECKING:
+    from fourfold.families.dense import SentenceTransformer
+
+WIDTH = 32
+LONGEST = 128
+
+_SIZE = {
+    "hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+    "max_position_embeddings": LONGEST,
+}  # fmt: skip
+_DECODER = {**_SIZE, "num_key_value_heads": 2, "head_dim": 8}
+_WORDS = "the a an of and to in is it that for on with as query document text model search short long world hello".split()
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a tiny checkpoint of one architecture is made.
+
+    Attributes:
+        config: Name of its transformers config class.
+        options: Arguments of the config.
+        pad_first: Whether the padding id is 0; else it is 1, as in RoBERTa.
+        decoder: Whether texts end in an end-of-text token alone, without a start token.
+        segments: Whether the tokenizer makes ``token_type_ids``.
+    """
+
+    config: str
+    options: dict[str, Any] = field(default_factory=lambda: dict(_SIZE))
+    pad_first: bool = True
+    decoder: bool = False
+    segments: bool = False
+
+
+# RoBERTa's positions begin after its padding index, hence two more.
+_ROBERTA = {**_SIZE, "max_position_embeddings": LONGEST + 2, "type_vocab_size": 1}
+_MODERNBERT = {
+    **_SIZE, "num_hidden_layers": 3, "global_attn_every_n_layers": 3, "local_attention": 16, "global_rope_theta": 1000.0,
+}  # fmt: skip
+_GEMMA = {**_DECODER, "sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"], "query_pre_attn_scalar": 8}
+_DISTILBERT = {"dim": WIDTH, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": LONGEST}
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "albert": Architecture("AlbertConfig", {**_SIZE, "embedding_size": 16}, segments=True),
+    "bert": Architecture("BertConfig", segments=True),
+    "camembert": Architecture("CamembertConfig", _ROBERTA, pad_first=False),
+    "deberta_v2": Architecture("DebertaV2Config", {**_SIZE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}),
+    "distilbert": Architecture("DistilBertConfig", _DISTILBERT),
+    "electra": Architecture("ElectraConfig", {**_SIZE, "embedding_size": 16}, segments=True),
+    "gemma3": Architecture("Gemma3TextConfig", _GEMMA, decoder=True),
+    "llama": Architecture("LlamaConfig", _DECODER, decoder=True),
+    "mistral": Architecture("MistralConfig", {**_DECODER, "sliding_window": 16}, decoder=True),
+    "modernbert": Architecture("ModernBertConfig", _MODERNBERT),
+    "mpnet": Architecture("MPNetConfig", {**_SIZE, "max_position_embeddings": LONGEST + 2}, pad_first=False),
+    "qwen2": Architecture("Qwen2Config", _DECODER, decoder=True),
+    "qwen3": Architecture("Qwen3Config", _DECODER, decoder=True),
+    "roberta": Architecture("RobertaConfig", _ROBERTA, pad_first=False),
+    "t5": Architecture("T5Config", {"d_model": WIDTH, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}, decoder=True),
+    "xlm_roberta": Architecture("XLMRobertaConfig", _ROBERTA, pad_first=False),
+}
+
+
+def checkpoint(architecture: str, folder: str | Path, *, seed: int = 0) -> Path:
+    """Write a tiny transformers checkpoint with its tokenizer, and return the folder.
+
+    Args:
+        architecture: A key of :data:`ARCHITECTURES`.
+        folder: Where to write.
+        seed: Seed of the random weights.
+
+    Raises:
+        InputError: If the architecture is unknown.
+    """
+    require("transformers", "torch", "fourfold.testing")
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise InputError(f"architecture must be one of {known}; got {architecture!r}.{did_you_mean(architecture, ARCHITECTURES)}")
+    import torch
+    import transformers
+
+    made = ARCHITECTURES[architecture]
+    tokenizer = _tokenizer(made)
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")}
+    config = getattr(transformers, made.config)(vocab_size=len(tokenizer), **{**special, **made.options})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if architecture == "t5":
+            model = transformers.T5EncoderModel(config)
+        else:
+            model = transformers.AutoModel.from_config(config)
+        _spread(model)
+    folder = Path(folder)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _spread(model: Any) -> None:
+    """Make the weights large enough that texts differ clearly: fresh ones are so small that many mistakes hide."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4)
+
+
+def _tokenizer(made: Architecture) -> Any:
+    import transformers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    specials = ["[PAD]", "[CLS]"] if made.pad_first else ["[CLS]", "[PAD]"]
+    specials += ["[SEP]", "[UNK]", "[MASK]"]
+    letters = list(string.ascii_lowercase + string.digits + string.punctuation)
+    vocabulary = dict.fromkeys([*specials, *letters, *(f"##{letter}" for letter in letters), *_WORDS])
+    numbered = {token: number for number, token in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordPiece(numbered, unk_token="[UNK]"))  # noqa: S106 - a token, not a password
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    single, pair = ("$A [SEP]", "$A $B:1 [SEP]:1") if made.decoder else ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
+    ids = [(token, numbered[token]) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]",
+        mask_token="[MASK]", bos_token="[CLS]", eos_token="[SEP]", model_max_length=LONGEST,
+        padding_side="left" if made.decoder else "right",
+        model_input_names=["input_ids", *(["token_type_ids"] if made.segments else []), "attention_mask"],
+    )  # fmt: skip
+
+
+@cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="fourfold-testing-")
+
+
+@cache
+def tiny_folder(kind: str = "dense", architecture: str = "bert", seed: int = 0) -> Path:
+    """Return the folder of a tiny saved model, made on the first call and removed when Python ends."""
+    folder = Path(_scratch().name, f"{kind}-{architecture}-{seed}")
+    tiny(kind, architecture, seed=seed).save(folder)
+    return folder
+
+
+def tiny(kind: str = "dense", architecture: str = "bert", *, seed: int = 0, **options: Any) -> SentenceTransformer:
+    """Return a tiny model with random weights.
+
+    Args:
+        kind: The family: ``dense``.
+        architecture: A key of :data:`ARCHITECTURES`, or ``static`` for token vectors without a transformer.
+        seed: Seed of the weights.
+        **options: Further arguments of the family's class.
+
+    >>> tiny("dense").get_embedding_dimension()
+    32
+    """
+    if kind != "dense":
+        raise InputError(f"kind must be 'dense', got {kind!r}")
+    require("torch", "torch", "fourfold.testing.tiny")
+    from fourfold.families.dense import SentenceTransformer
+    from fourfold.modules import Normalize, Pooling, StaticEmbedding, Transformer
+
+    if architecture == "static":
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        tokenizer = _tokenizer(ARCHITECTURES["bert"])
+        vectors = torch.randn(len(tokenizer), WIDTH, generator=generator)
+        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, vectors), Normalize()], device="cpu", **options)
+    folder = Path(_scratch().name, f"checkpoint-{architecture}-{seed}")
+    if not folder.exists():
+        checkpoint(architecture, folder, seed=seed)
+    mode = "lasttoken" if ARCHITECTURES[architecture].decoder else "mean"
+    modules = [Transformer(str(folder)), Pooling(WIDTH, mode), Normalize()]
+    return SentenceTransformer(modules=modules, **{"device": "cpu", **options})
