@@ -1,0 +1,191 @@
+"""What a model folder says about itself, as plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fourfold.errors import FolderError, MissingFileError
+from fourfold.store.layouts import part_name
+from fourfold.store.manifest import ModelConfig, ModuleEntry, read_modules
+from fourfold.store.source import Source, locate
+from fourfold.store.weights import PICKLE_FILE, SAFETENSORS_FILE
+
+_FAMILIES = {
+    "SentenceTransformer": "dense",
+    "SparseEncoder": "sparse",
+    "CrossEncoder": "cross",
+    "MultiVectorEncoder": "multi-vector",
+}
+_INDEX_FILE = f"{SAFETENSORS_FILE}.index.json"
+# The settings of a module that say what it does to a vector; the rest is in the folder for who needs it.
+_TELLING = ("pooling_mode", "in_features", "out_features", "activation_function", "max_seq_length", "do_lower_case")
+_OLD_POOLING = "pooling_mode_"
+
+
+def describe(model: str | None) -> dict[str, Any]:
+    """Return the facts about a model: family, modules, dimension, limits, weights, prompts and backends.
+
+    Raises:
+        MissingFileError: If nothing there is a model.
+        FolderError: If one of its files is broken.
+    """
+    source = _source(model)
+    entries = read_modules(source)
+    config = ModelConfig.read(source)
+    checkpoint = source.at(entries[0].path if entries else "").object("config.json")
+    if entries is None and not checkpoint:
+        where = "" if source.is_local else "; nor does a hub model of that name, as far as it can be reached"
+        raise MissingFileError(f"{source.pretty()} holds neither modules.json nor config.json{where}")
+            f"{source.pretty()} holds neither modules.json nor config.json, so it is no model folder"
+        )
+    modules = [_module(source, entry) for entry in entries or []]
+    weights = _weights(source, [entry.path for entry in entries or []] or [""])
+    return {
+        "model": model or "the built-in model",
+        "family": _family(entries, config, checkpoint),
+        "modules": modules or [{"name": "Transformer", "type": _architecture(checkpoint), "settings": {}}],
+        "dimension": _dimension(source, entries, checkpoint, weights),
+        "max_length": _max_length(source, entries, checkpoint),
+        "similarity": config.similarity_fn_name or "cosine",
+        "weights": {key: weights[key] for key in ("parameters", "dtypes", "bytes")},
+        "prompts": config.prompts,
+        "default_prompt_name": config.default_prompt_name,
+        "backends": _backends(source, entries),
+    }
+
+
+def _source(model: str | None) -> Source:
+    if model is None:
+        from fourfold import builtin
+
+        return Source(str(Path(builtin.__file__).parent))
+    return Source(locate(model, "sentence-transformers"))
+
+
+def _architecture(checkpoint: dict[str, Any]) -> str:
+    return ", ".join(map(str, checkpoint.get("architectures") or [])) or str(checkpoint.get("model_type") or "unknown")
+
+
+def _family(entries: list[ModuleEntry] | None, config: ModelConfig, checkpoint: dict[str, Any]) -> str:
+    if entries is not None:
+        return _FAMILIES.get(config.model_type, config.model_type)
+    if "SequenceClassification" in _architecture(checkpoint):
+        return "cross"
+    return "dense (a plain checkpoint: mean pooling is added)"
+
+
+def _module(source: Source, entry: ModuleEntry) -> dict[str, Any]:
+    raw = _settings(source, entry)
+    settings = {key: raw[key] for key in _TELLING if raw.get(key) not in (None, False)}
+    modes = [key.removeprefix(_OLD_POOLING) for key, on in raw.items() if key.startswith(_OLD_POOLING) and on]
+    if modes and "pooling_mode" not in settings:
+        settings["pooling_mode"] = "+".join(mode.removesuffix("_tokens").removesuffix("_token") for mode in modes)
+    return {"name": part_name(entry.type) or entry.type, "type": entry.type, "settings": settings}
+
+
+def _settings(source: Source, entry: ModuleEntry) -> dict[str, Any]:
+    inside = source.at(entry.path)
+    if part_name(entry.type) == "Transformer":
+        return inside.object("sentence_bert_config.json")
+    return inside.object("config.json") if entry.path else {}
+
+
+def _dimension(
+    source: Source, entries: list[ModuleEntry] | None, checkpoint: dict[str, Any], weights: dict[str, Any]
+) -> int | None:
+    """Return the width of the vectors that the last module to change it writes."""
+    width = checkpoint.get("hidden_size") or checkpoint.get("d_model") or checkpoint.get("dim")
+    for entry in entries or []:
+        raw, name = _settings(source, entry), part_name(entry.type)
+        if name == "Pooling":
+            old = sum(bool(on) for key, on in raw.items() if key.startswith(_OLD_POOLING))
+            modes = raw.get("pooling_mode")
+            each = raw.get("embedding_dimension") or raw.get("word_embedding_dimension") or width
+            count = len(modes) if isinstance(modes, list) else old or 1
+            width = each * count if isinstance(each, int) else None
+        elif name == "Dense":
+            width = raw.get("out_features", width)
+        elif name == "StaticEmbedding":
+            width = weights["widths"].get(entry.path, width)
+    return width if isinstance(width, int) else None
+
+
+def _max_length(source: Source, entries: list[ModuleEntry] | None, checkpoint: dict[str, Any]) -> int | None:
+    first = entries[0] if entries else None
+    inside = source.at(first.path if first else "")
+    if first is not None and part_name(first.type) == "StaticEmbedding":
+        truncation = inside.object("tokenizer.json").get("truncation")
+        return truncation.get("max_length") if isinstance(truncation, dict) else None
+    asked = _settings(source, first).get("max_seq_length") if first else None
+    if isinstance(asked, int):
+        return asked
+    limits = [inside.object("tokenizer_config.json").get("model_max_length"), checkpoint.get("max_position_embeddings")]
+    # transformers writes an absurd number for a tokenizer that knows no limit.
+    known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
+    return min(known, default=None)
+
+
+def _weights(source: Source, paths: list[str]) -> dict[str, Any]:
+    # What is on this machine: a look at a model must not download gigabytes.
+    here = replace(source, offline=True)
+    found: dict[str, Any] = {"parameters": 0, "bytes": 0, "widths": {}}
+    dtypes: dict[str, int] = {}
+    for path in dict.fromkeys(paths):
+        for file, origin in _weight_files(here.at(path)):
+            found["bytes"] += file.stat().st_size
+            if file.suffix != ".safetensors":
+                continue
+            for dtype, shape in _tensors(file, origin):
+                count = 1
+                for length in shape:
+                    count *= length
+                dtypes[dtype] = dtypes.get(dtype, 0) + count
+                if len(shape) == 2:
+                    found["widths"].setdefault(path, shape[1])
+    found["parameters"] = sum(dtypes.values())
+    # Some checkpoints carry an index buffer; its dtype says nothing about the model.
+    main = [name for name in dtypes if dtypes[name] > found["parameters"] / 1000]
+    found["dtypes"] = sorted(main, key=lambda name: -dtypes[name])
+    return found
+
+
+def _weight_files(source: Source) -> Iterator[tuple[Path, str]]:
+    """Yield a module's weights: one safetensors file, or its shards, or else the pickle."""
+    index = source.object(_INDEX_FILE).get("weight_map")
+    shards = sorted(set(index.values())) if isinstance(index, dict) else []
+    names = [SAFETENSORS_FILE] if source.file(SAFETENSORS_FILE) else shards or [PICKLE_FILE]
+    for name in names:
+        file = source.file(str(name))
+        if file is not None:
+            yield file, source.pretty(str(name))
+
+
+def _tensors(file: Path, origin: str) -> Iterator[tuple[str, list[int]]]:
+    """Yield dtype and shape of each tensor from a safetensors header, without touching the data."""
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        try:
+            if size > file.stat().st_size:
+                raise ValueError("it is truncated")
+            header = json.loads(stream.read(size))
+            header.pop("__metadata__", None)
+            found = [(str(entry["dtype"]), [int(n) for n in entry["shape"]]) for entry in header.values()]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FolderError(f"{origin} is not a safetensors file: {error}") from None
+    yield from found
+
+
+def _backends(source: Source, entries: list[ModuleEntry] | None) -> list[str]:
+    from fourfold.backends.static import StaticBackend
+    from fourfold.modules import registry
+
+    names = []
+    if entries is not None and StaticBackend.fits(source):
+        names.append("static")
+    if all((part_name(entry.type) or "?") in registry for entry in entries or []):
+        names.append("torch")
+    return names

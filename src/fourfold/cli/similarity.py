@@ -1,0 +1,94 @@
+"""``fourfold similarity``: how alike texts are, as a table, as JSON, or as a picture."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from fourfold.cli._options import Argument, Option
+from fourfold.cli._table import fit, width
+from fourfold.cli._texts import texts_of
+from fourfold.errors import InputError
+
+# Where more columns do not fit side by side, each row shows this many of its best.
+_BEST = 3
+_NARROWEST, _WIDEST = 10, 26
+# A picture of more cells than this could not be read, and its labels not be told apart.
+_MOST_IN_A_PICTURE = 200
+
+
+def similarity(
+    a: Annotated[str, Argument(help="a text, or a file of texts: one a line, or .jsonl, .csv, .tsv")],
+    b: Annotated[str | None, Argument(help="what to compare with; default: the texts of A with each other")] = None,
+    *,
+    model: Annotated[str | None, Option("--model", "-m", help="model folder or hub name; default: built in")] = None,
+    png: Annotated[Path | None, Option("--png", help="also draw a heat map into this file")] = None,
+    as_json: Annotated[bool, Option("--json", help="print texts and scores as JSON")] = False,
+) -> None:
+    """Compare texts and show how alike they are.
+
+    Examples:
+      fourfold similarity "A cat sits." "Two kittens sleep."
+      fourfold similarity questions.txt answers.txt --png heatmap.png
+    """
+    rows, columns = texts_of(a), texts_of(a if b is None else b)
+    if png is not None:
+        _check_picture(png, len(rows), len(columns))
+
+    import fourfold
+
+    encoder = fourfold.load(model)
+    row_vectors = encoder.encode(rows, show_progress_bar=False)
+    column_vectors = row_vectors if b is None else encoder.encode(columns, show_progress_bar=False)
+    scores = encoder.similarity(row_vectors, column_vectors)
+    if as_json:
+        table = [[float(score) for score in row] for row in scores]
+        sys.stdout.write(json.dumps({"a": rows, "b": columns, "scores": table}, ensure_ascii=False) + "\n")
+    else:
+        columns_of_terminal = shutil.get_terminal_size((100, 24)).columns
+        sys.stdout.writelines(f"{line}\n" for line in _lines(scores, rows, columns, columns_of_terminal))
+    if png is not None:
+        _draw(png, scores, rows, columns, f"{encoder.similarity_fn_name} similarity, {model or 'built-in model'}")
+
+
+def _lines(scores: Any, rows: list[str], columns: list[str], room: int) -> Iterator[str]:
+    if len(rows) == len(columns) == 1:
+        yield f"{float(scores[0, 0]):.4f}"
+        return
+    label = min(max(map(width, rows)), max(room // 3, _NARROWEST))
+    each = min(max(*map(width, columns), _NARROWEST), _WIDEST, (room - label) // len(columns) - 2)
+    if each >= _NARROWEST:
+        yield " " * label + "".join(f"  {fit(text, each, right=True)}" for text in columns)
+        for text, row in zip(rows, scores, strict=True):
+            yield fit(text, label) + "".join(f"  {float(score):>{each}.4f}" for score in row)
+        return
+    for text, row in zip(rows, scores, strict=True):
+        yield fit(text, room).rstrip()
+        best = sorted(range(len(columns)), key=lambda j: (-float(row[j]), j))[:_BEST]
+        for j in best:
+            yield f"  {float(row[j]):8.4f}  {fit(columns[j], room - 12).rstrip()}"
+
+
+def _check_picture(png: Path, rows: int, columns: int) -> None:
+    if png.suffix.lower() != ".png":
+        raise InputError(f"--png must name a .png file, got {str(png)!r}")
+    if max(rows, columns) > _MOST_IN_A_PICTURE:
+        raise InputError(f"a heat map takes at most {_MOST_IN_A_PICTURE} texts a side, got {rows} x {columns}")
+
+
+def _draw(png: Path, scores: Any, rows: list[str], columns: list[str], title: str) -> None:
+    import io
+
+    import numpy as np
+
+    from fourfold.cli._heatmap import draw
+    from fourfold.store.files import write_bytes
+
+    data = io.BytesIO()
+    draw(np.asarray(scores), rows, columns, title=title).save(data, "PNG", optimize=True)
+    write_bytes(png, data.getvalue())
+    sys.stderr.write(f"fourfold: drew {png}\n")
