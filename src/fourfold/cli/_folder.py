@@ -40,8 +40,6 @@ def describe(model: str | None) -> dict[str, Any]:
     if entries is None and not checkpoint:
         where = "" if source.is_local else "; nor does a hub model of that name, as far as it can be reached"
         raise MissingFileError(f"{source.pretty()} holds neither modules.json nor config.json{where}")
-            f"{source.pretty()} holds neither modules.json nor config.json, so it is no model folder"
-        )
     modules = [_module(source, entry) for entry in entries or []]
     weights = _weights(source, [entry.path for entry in entries or []] or [""])
     return {
@@ -60,9 +58,9 @@ def describe(model: str | None) -> dict[str, Any]:
 
 def _source(model: str | None) -> Source:
     if model is None:
-        from fourfold import builtin
+        from fourfold.families.load import BUILTIN
 
-        return Source(str(Path(builtin.__file__).parent))
+        return Source(str(BUILTIN))
     return Source(locate(model, "sentence-transformers"))
 
 
