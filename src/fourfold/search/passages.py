@@ -1,0 +1,115 @@
+"""Blocks to passages: joined under a heading, cut at sentences, 120 to 180 words each, no word lost or doubled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from fourfold.search.readers._base import Block
+
+ENOUGH = 120
+"""A passage this long, in words, ends at the next paragraph."""
+LIMIT = 180
+"""No passage is longer, in words (eight characters count as a word where words are longer, as in tables or Chinese)."""
+
+_BOUNDARY = re.compile(
+    r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W_a-z])"  # a mark, then what can begin a sentence
+    r"|(?<=[。！？])"  # no space follows these
+    r"|\n(?=[ \t]*(?:[-*+•]|\d+[.)])[ \t])"  # an item of a list
+)
+_ABBREVIATIONS = set(
+    "mr mrs ms dr prof rev gen sen rep st sr jr vs fig figs no nos vol pp p ed eds al ca cf dept approx est inc ltd co "  # noqa: SIM905
+    "corp e.g i.e viz resp eq sec ch ref refs u.s u.k ph.d".split()
+)
+_BLANK_LINES = re.compile(r"\A\s*\n")
+_CODE_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_LAST_WORD = re.compile(r"([^\s(\[\"'“‘]+)\.[\"'”’)\]]*\s*$")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What one search result shows: a text, its heading, and the line of its first character."""
+
+    line: int
+    text: str
+    heading: str = ""
+
+
+def size_of(text: str) -> int:
+    """Return the length in words."""
+    return max(len(text.split()), len(text) // 8)
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Cut ``text`` at the ends of sentences; the pieces joined are ``text`` again.
+
+    >>> list(sentences("Dr. Who left. Did he? Yes."))
+    ['Dr. Who left. ', 'Did he? ', 'Yes.']
+    """
+    start = 0
+    for match in _BOUNDARY.finditer(text):
+        stop = match.end()
+        word = _LAST_WORD.search(text, max(start, stop - 40), stop)
+        if word and (word[1].lower() in _ABBREVIATIONS or (len(word[1]) == 1 and word[1].isalpha() and word[1] != "I")):
+            continue
+        if stop > start:
+            yield text[start:stop]
+            start = stop
+    if start < len(text):
+        yield text[start:]
+
+
+def split(blocks: Iterable[Block]) -> Iterator[Passage]:
+    """Turn the blocks of one file into passages."""
+    held: list[str] = []
+    size, line, heading = 0, 1, ""
+
+    def passage() -> Iterator[Passage]:
+        text = "".join(held)
+        body = _BLANK_LINES.sub("", text)
+        if body.strip():
+            # The first line keeps its indent: in code it carries meaning.
+            yield Passage(line + text[: len(text) - len(body)].count("\n"), body.rstrip(), heading)
+
+    for block in blocks:
+        if held and (block.heading != heading or block.kind == "record" or size >= ENOUGH):
+            yield from passage()
+            held, size = [], 0
+        if held:
+            # Blank lines, as many as lie between in the file, so that lines can be counted inside the passage too.
+            held.append("\n" * max(1, block.line - line - "".join(held).count("\n")))
+        at = block.line
+        for piece in _pieces(block):
+            more = size_of(piece)
+            if held and size + more > LIMIT:
+                yield from passage()
+                held, size = [], 0
+            if not held:
+                line, heading = at, block.heading
+            held.append(piece)
+            size += more
+            at += piece.count("\n")
+        if block.kind == "record":
+            yield from passage()
+            held, size = [], 0
+    if held:
+        yield from passage()
+
+
+def _pieces(block: Block) -> Iterator[str]:
+    """Cut a block into sentences, or lines of code, none above the limit."""
+    units = _CODE_LINE.findall(block.text) if block.kind == "code" else sentences(block.text)
+    for unit in units:
+        if size_of(unit) <= LIMIT:
+            yield unit
+            continue
+        piece, size = "", 0
+        for word in re.findall(r"\s*\S{1,1024}\s*", unit):
+            more = size_of(word)
+            if piece and size + more > LIMIT:
+                yield piece
+                piece, size = "", 0
+            piece += word
+            size += more
+        yield piece

@@ -1,0 +1,131 @@
+"""Rank the passages of one or several indexes by a question."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from fourfold.errors import InputError, SearchIndexError, did_you_mean
+from fourfold.search import analysis, dense, fusion, lexical
+from fourfold.search.hits import Hit
+from fourfold.search.snapshot import Part, Snapshot
+from fourfold.search.vectors import Encoder, open_vectors
+
+Mode = Literal["hybrid", "dense", "lexical"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One index that takes part in a search.
+
+    Attributes:
+        snapshot: The open index.
+        inside: Tells by its name whether a file may be found; None if every file may.
+        prefix: What the path of a hit begins with.
+    """
+
+    snapshot: Snapshot
+    inside: Callable[[str], bool] | None = None
+    prefix: str = ""
+
+
+def check(question: str, top_k: int, mode: str) -> None:
+    """Raise :class:`~fourfold.errors.InputError` for what cannot be searched for."""
+    if not question.strip():
+        raise InputError("the question is empty")
+    if top_k < 1:
+        raise InputError(f"top_k must be at least 1; got {top_k}")
+    if mode not in get_args(Mode):
+        raise InputError(
+            f"mode must be one of {', '.join(get_args(Mode))}; got {mode!r}.{did_you_mean(mode, get_args(Mode))}"
+        )
+
+
+def rank(sources: Sequence[Source], question: str, *, top_k: int, mode: Mode, encoder: Encoder | None) -> list[Hit]:
+    """Return the best passages, best first; equal scores are ordered by path and line.
+
+    Args:
+        sources: Indexes, searched as if they were one.
+        question: What to look for.
+        top_k: At most this many hits.
+        mode: By words, by meaning, or both.
+        encoder: The model; lexical search needs none.
+    """
+    check(question, top_k, mode)
+    parts = [(source, part) for source in sources for part in source.snapshot.parts]
+    if not parts:
+        return []
+    masks = [mask for source in sources for mask in source.snapshot.masks(source.inside)]
+    kept = _kept(parts, masks)
+    words = meaning = None
+    if mode != "dense":
+        words = _lexical(sources, parts, question)[kept]
+    if mode != "lexical":
+        assert encoder is not None
+        meaning = _dense(parts, question, encoder)[kept]
+    if words is None or meaning is None:
+        scores = words if words is not None else meaning
+    else:
+        scores = fusion.fuse(words, meaning)
+    assert scores is not None
+    # Sums of the same numbers in another order differ in the last bits; equal passages must tie.
+    scores = np.round(scores.astype(np.float64), 6)
+    places = np.flatnonzero(kept) if isinstance(kept, np.ndarray) else np.arange(len(scores))
+    best = top(scores, top_k)
+    if mode == "lexical":
+        best = best[scores[best] > 0]
+    return _hits(parts, places[best], scores[best], top_k)
+
+
+def top(scores: np.ndarray, count: int) -> np.ndarray:
+    """Return the positions of the ``count`` highest scores, in no order, and of all that equal the lowest of them."""
+    if len(scores) <= count:
+        return np.arange(len(scores))
+    threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
+    return np.flatnonzero(scores >= threshold)
+
+
+def _kept(parts: list[tuple[Source, Part]], masks: list[np.ndarray | None]) -> np.ndarray | slice:
+    if all(mask is None for mask in masks):
+        return slice(None)
+    whole = (np.ones(part.segment.rows, bool) for _, part in parts)
+    return np.concatenate([every if mask is None else mask for every, mask in zip(whole, masks, strict=True)])
+
+
+def _lexical(sources: Sequence[Source], parts: list[tuple[Source, Part]], question: str) -> np.ndarray:
+    counts = [source.snapshot.statistics for source in sources]
+    total = lexical.Statistics(sum(c.passages for c in counts), sum(c.length for c in counts))
+    segments, alive = [part.segment for _, part in parts], [part.alive for _, part in parts]
+    return np.concatenate(lexical.scores(segments, alive, total, analysis.terms(question)))
+
+
+def _dense(parts: list[tuple[Source, Part]], question: str, encoder: Encoder) -> np.ndarray:
+    vectors = []
+    for _, part in parts:
+        rows = open_vectors(part.segment, encoder.fingerprint)
+        if rows is None:
+            raise SearchIndexError(f"the index in {part.segment.folder} lacks this model's vectors; update it first")
+        vectors.append(rows)
+    vector = encoder.encode_query([question], normalize_embeddings=True, show_progress_bar=False)[0]
+    return np.concatenate(dense.scores(vectors, np.asarray(vector, np.float32)))
+
+
+def _hits(parts: list[tuple[Source, Part]], places: np.ndarray, scores: np.ndarray, count: int) -> list[Hit]:
+    """Turn positions over all parts into hits, ordered; only what is shown is read."""
+    starts = np.cumsum([0] + [part.segment.rows for _, part in parts])
+    found = []
+    for place, score in zip(places.tolist(), scores.tolist(), strict=True):
+        number = int(np.searchsorted(starts, place, side="right")) - 1
+        (source, part), row = parts[number], place - int(starts[number])
+        name = source.snapshot.catalog.name(part.file_of(row))
+        path = os.path.normpath(os.path.join(source.prefix, name)) if source.prefix else name  # noqa: PTH118
+        found.append((-score, path, int(part.segment.line[row]), row, part.segment))
+    found.sort(key=lambda hit: hit[:4])
+    return [
+        Hit(path, line, -negative, segment.texts[row], segment.headings[row])
+        for negative, path, line, row, segment in found[:count]
+    ]
