@@ -13,7 +13,6 @@ import json
 import os
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,9 @@ class Spool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if kind is not None and not self._file.closed:
+        if kind is not None and not self.rows:
+            self.forget()
+        elif kind is not None and not self._file.closed:
             # Whatever stopped the run, what has been computed is kept; on a full disk the last checkpoint stands.
             with contextlib.suppress(OSError):
                 self._checkpoint()
@@ -115,14 +116,12 @@ def npy_header(rows: int, width: int) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", length) + description.ljust(length - 1).encode() + b"\n"
 
 
-def fingerprint(*parts: object, files: Iterator[Path]) -> str:
-    """Return a digest of ``parts`` and of the names and contents of ``files``."""
+def fingerprint(*parts: object, file: Path) -> str:
+    """Return a digest of ``parts`` and of the content of ``file``."""
     digest = hashlib.sha256(repr(parts).encode())
-    for path in files:
-        digest.update(f"\0{path.name}\0{path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from fourfold.cli._options import Argument, Option
+from fourfold.cli._say import say
 from fourfold.cli._spool import Spool, fingerprint
 from fourfold.cli._texts import TextFile
 from fourfold.errors import InputError, require
@@ -44,14 +44,17 @@ def encode(
     if output.suffix == ".parquet":
         require("pyarrow", "parquet", "Writing .parquet")
     texts = TextFile(file, field)
+
+    import fourfold
+
+    encoder = fourfold.load(model)
+    settings = {"normalize_embeddings": normalize, "prompt_name": prompt_name}
     started = time.monotonic()
-    with Spool(output, _fingerprint(texts, model, normalize, prompt_name)) as spool:
+    with Spool(output, _fingerprint(texts, encoder, settings)) as spool:
         if spool.rows:
-            _say(f"continuing after {spool.rows:,} texts")
-        settings = {"batch_size": batch_size, "normalize_embeddings": normalize, "prompt_name": prompt_name}
-        _fill(spool, texts, model, settings)
+            say(f"continuing after {spool.rows:,} texts")
+        _fill(spool, texts, encoder, {"batch_size": batch_size, **settings})
         if not spool.rows:
-            spool.forget()
             raise InputError(f"{file} holds no texts")
         spool.finish()
         if output.suffix == ".parquet":
@@ -59,25 +62,16 @@ def encode(
         else:
             spool.part.replace(output)
         spool.forget()
-    _say(f"{spool.rows:,} texts x {spool.width} -> {output} in {time.monotonic() - started:.1f} s")
+    say(f"{spool.rows:,} texts x {spool.width} -> {output} in {time.monotonic() - started:.1f} s")
 
 
-def _fill(spool: Spool, texts: TextFile, model: str | None, settings: dict[str, Any]) -> None:
+def _fill(spool: Spool, texts: TextFile, encoder: Any, settings: dict[str, Any]) -> None:
     """Encode the texts that the spool does not hold yet."""
-    remaining = itertools.islice(texts, spool.rows, None)
-    windows = _windows(remaining)
-    first = next(windows, None)
-    if first is None:
-        return
-
     from tqdm import tqdm
 
-    import fourfold
-
-    encoder = fourfold.load(model)
     # disable=None: the bar is for a terminal, and stays out of logs.
     with tqdm(total=texts.size, unit="B", unit_scale=True, desc=texts.path.name, disable=None) as bar:
-        for window in itertools.chain([first], windows):
+        for window in _windows(itertools.islice(texts, spool.rows, None)):
             spool.append(encoder.encode(window, show_progress_bar=False, **settings))
             bar.set_postfix_str(f"{spool.rows:,} texts", refresh=False)
             bar.update(texts.position() - bar.n)
@@ -96,13 +90,11 @@ def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
         yield window
 
 
-def _fingerprint(texts: TextFile, model: str | None, normalize: bool, prompt_name: str | None) -> str:
+def _fingerprint(texts: TextFile, encoder: Any, settings: dict[str, Any]) -> str:
     from fourfold import __version__
 
-    folder = Path(model) if model else None
-    weights = sorted(path for path in folder.rglob("*") if path.is_file()) if folder and folder.is_dir() else []
-    settings = (__version__, texts.field, texts.kind, model, normalize, prompt_name)
-    return fingerprint(*settings, files=iter([texts.path, *weights]))
+    # batch_size is left out: it changes the speed, not the vectors.
+    return fingerprint(__version__, texts.field, texts.kind, encoder.fingerprint, settings, file=texts.path)
 
 
 def _write_parquet(vectors: Path, texts: TextFile, output: Path) -> None:
@@ -126,7 +118,3 @@ def _write_parquet(vectors: Path, texts: TextFile, output: Path) -> None:
         temporary.replace(output)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"fourfold: {message}\n")

@@ -44,12 +44,16 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     weights = facts["weights"]
     if weights["parameters"]:
         dtypes = ", ".join(weights["dtypes"])
-        add("weights", f"{weights['parameters']:,} parameters, {dtypes}, {_megabytes(weights['bytes'])}")
+        add("weights", f"{weights['parameters']:,} parameters, {dtypes}, {_size(weights['bytes'])}")
     elif weights["bytes"]:
-        add("weights", f"{_megabytes(weights['bytes'])}, not safetensors: parameters unknown")
+        add("weights", f"{_size(weights['bytes'])}, not safetensors: parameters unknown")
     else:
         add("weights", "not on this machine")
-    for position, (name, prompt) in enumerate(facts["prompts"].items()):
+    # A model saved without prompts of its own names two empty ones.
+    prompts = {
+        name: prompt for name, prompt in facts["prompts"].items() if prompt or name == facts["default_prompt_name"]
+    }
+    for position, (name, prompt) in enumerate(prompts.items()):
         default = "  (default)" if name == facts["default_prompt_name"] else ""
         add("prompts" if position == 0 else "", f"{name}: {prompt!r}{default}")
     backends = [_backend(name) for name in facts["backends"]]
@@ -67,5 +71,6 @@ def _settings(settings: dict[str, Any]) -> str:
     return f"({', '.join(f'{key}={value}' for key, value in settings.items())})" if settings else ""
 
 
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.2f} GB"
+def _size(count: int) -> str:
+    value, unit = (count / 1e3, "kB") if count < 1e6 else (count / 1e6, "MB") if count < 1e9 else (count / 1e9, "GB")
+    return f"{value:.1f} {unit}"

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fourfold.cli._say import say
 from fourfold.errors import FourfoldError, did_you_mean
 
 HERE = Path(__file__).parent
@@ -47,14 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt as error:
-        _say("interrupted")
+        say("interrupted")
         return exit_code(error)
     except FourfoldError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return exit_code(error)
     except OSError as error:
         detail = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else str(error)
-        _say(f"error: {detail}")
+        say(f"error: {detail}")
         return exit_code(error)
     return 0
 
@@ -70,7 +71,7 @@ def _dispatch(arguments: list[str]) -> None:
     elif name in commands():
         _run(name, arguments[1:])
     else:
-        _say(f"error: unknown command {name!r}.{did_you_mean(name, commands())}\nTry 'fourfold --help'.")
+        say(f"error: unknown command {name!r}.{did_you_mean(name, commands())}\nTry 'fourfold --help'.")
         raise SystemExit(WRONG_REQUEST)
 
 
@@ -101,10 +102,6 @@ def _summary(file: Path) -> str:
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == file.stem]
     docstring = ast.get_docstring(functions[0] if functions else tree) or ""
     return docstring.partition("\n")[0]
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"fourfold: {message}\n")
 
 
 if __name__ == "__main__":

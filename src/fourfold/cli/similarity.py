@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fourfold.cli._options import Argument, Option
+from fourfold.cli._say import say
 from fourfold.cli._table import fit, width
 from fourfold.cli._texts import texts_of
 from fourfold.errors import InputError
@@ -91,4 +92,4 @@ def _draw(png: Path, scores: Any, rows: list[str], columns: list[str], title: st
     data = io.BytesIO()
     draw(np.asarray(scores), rows, columns, title=title).save(data, "PNG", optimize=True)
     write_bytes(png, data.getvalue())
-    sys.stderr.write(f"fourfold: drew {png}\n")
+    say(f"drew {png}")
