@@ -69,61 +69,115 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line that says what is wrong and where to read on, and exit with 2."""
-        if message.startswith("unrecognized arguments: "):
-            stranger = message.removeprefix("unrecognized arguments: ").split()[0]
-            known = [name for name in self._option_string_actions if name.startswith("--")]
-            message = f"unknown option {stranger}.{did_you_mean(stranger.split('=')[0], known)}"
         self.exit(2, f"fourfold: error: {message}\nTry '{self.prog} --help'.\n")
 
 
-def parser_of(function: Callable[..., Any], prog: str) -> argparse.ArgumentParser:
-    """Return the parser that the signature and docstring of ``function`` describe."""
+def run(function: Callable[..., Any], arguments: Sequence[str], prog: str) -> Any:
+    """Call ``function`` with what the command line says.
+
+    Options may stand between positional arguments, as in ``search QUESTION -k 3 FOLDER``. argparse's own way to allow
+    that trips over ``--`` and differs between versions of Python, so argparse reads the options and this the rest.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    before, after = list(arguments[:end]), list(arguments[end + 1 :])
+    if "-h" in before or "--help" in before:
+        parser_of(function, prog).print_help()
+        raise SystemExit(0)
+    parser = parser_of(function, prog, positional=False)
+    values, rest = parser.parse_known_args(before)
+    _refuse_strangers(parser, rest)
+    arguments_found = _positional(parser, function, [*rest, *after])
+    function(*arguments_found, **vars(values))
+
+
+def _positional(parser: argparse.ArgumentParser, function: Callable[..., Any], words: list[str]) -> list[Any]:
+    """Return the values of the positional arguments; a list, which may only be the last, takes all that remain."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    values: list[Any] = []
+    for parameter in inspect.signature(function).parameters.values():
+        hint, info = _split(hints[parameter.name])
+        if _is_option(info, parameter.default):
+            continue
+        kind, many = _plain(hint)
+        convert = _converter(kind, info or _Info())
+        taken, words = (words, []) if many else (words[:1], words[1:])
+        if not taken and parameter.default is parameter.empty:
+            parser.error(f"{parameter.name.upper()} is missing")
+        try:
+            found = [convert(word) for word in taken]
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument {parameter.name.upper()}: {error}")
+        values.append(parameter.default if not found else found if many else found[0])
+    if words:
+        parser.error(f"{words[0]!r} is one argument too many; put a text of several words in quotes")
+    return values
+
+
+def parser_of(function: Callable[..., Any], prog: str, *, positional: bool = True) -> argparse.ArgumentParser:
+    """Return a parser of the options that ``function`` describes, with or without its positional arguments."""
     summary, _, rest = inspect.cleandoc(function.__doc__ or "").partition("\n")
     parser = _Parser(
         prog=prog,
         description=summary,
-        epilog=rest.partition("\nArgs:\n")[0].strip().replace("%", "%%"),
+        epilog=rest.partition("\nArgs:\n")[0].strip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=positional,
         allow_abbrev=False,
     )
     hints = typing.get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
-        _add(parser, name, hints[name], parameter)
+        hint, info = _split(hints[name])
+        if _is_option(info, parameter.default):
+            _add_option(parser, name, hint, info or _Info(), parameter.default)
+        elif positional:
+            _add_argument(parser, name, hint, info or _Info(), parameter.default)
     return parser
 
 
-def run(function: Callable[..., Any], arguments: Sequence[str], prog: str) -> Any:
-    """Call ``function`` with what the command line says."""
-    # Intermixed: options may stand between positional arguments, as in `search QUESTION -k 3 FOLDER`.
-    values = vars(parser_of(function, prog).parse_intermixed_args(list(arguments)))
-    positional = [n for n, p in inspect.signature(function).parameters.items() if p.kind is not p.KEYWORD_ONLY]
-    return function(*[values.pop(name) for name in positional], **values)
+def _refuse_strangers(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        # As argparse sees it: a question that starts with a dash is no option if it has more than one word.
+        if len(argument) > 1 and argument.startswith("-") and " " not in argument and not argument[1].isdigit():
+            known = [name for name in parser._option_string_actions if name.startswith("--")]
+            parser.error(f"unknown option {argument}.{did_you_mean(argument.split('=')[0], known)}")
 
 
-def _add(parser: argparse.ArgumentParser, name: str, hint: Any, parameter: inspect.Parameter) -> None:
-    info: Any = None
+def _is_option(info: Any, default: Any) -> bool:
+    return isinstance(info, _OptionInfo) or (info is None and default is not inspect.Parameter.empty)
+
+
+def _split(hint: Any) -> tuple[Any, Any]:
+    """Return the type and, where it is annotated, what describes it."""
+    if typing.get_origin(hint) is Union:  # Python 3.10 wraps the annotation of a parameter whose default is None
+        hint = next((part for part in typing.get_args(hint) if typing.get_origin(part) is typing.Annotated), hint)
     if typing.get_origin(hint) is typing.Annotated:
-        hint, info = typing.get_args(hint)[:2]
+        return typing.get_args(hint)[0], typing.get_args(hint)[1]
+    return hint, None
+
+
+def _add_argument(parser: argparse.ArgumentParser, name: str, hint: Any, info: Any, default: Any) -> None:
     kind, many = _plain(hint)
-    required = parameter.default is parameter.empty
-    is_option = isinstance(info, _OptionInfo) or (info is None and not required)
-    info = info or _Info()
-    settings: dict[str, Any] = {"help": _help(info, parameter.default, is_option)}
-    if kind is not bool:
-        settings.update(metavar=info.metavar, **_converter(kind, info))
-    if not is_option:
-        nargs = "+" if many and required else "*" if many else None if required else "?"
-        settings["metavar"] = info.metavar or name.upper()
-        # argparse takes a list of no values as the default only from None: [] would go through the converter.
-        parser.add_argument(name, nargs=nargs, default=None if required else parameter.default, **settings)
-        return
-    names = info.param_decls or (f"--{name.replace('_', '-')}",)
+    required = default is inspect.Parameter.empty
+    nargs = "+" if many and required else "*" if many else None if required else "?"
+    parser.add_argument(
+        name,
+        nargs=nargs,
+        default=None if required else default,
+        metavar=_metavar(kind, info) or name.upper(),
+        help=_help(info),
+    )
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, hint: Any, info: Any, default: Any) -> None:
+    kind, many = _plain(hint)
+    required = default is inspect.Parameter.empty
+    settings: dict[str, Any] = {"dest": name, "default": None if required else default, "required": required}
     if kind is bool:
-        settings["action"] = "store_true" if parameter.default is False else argparse.BooleanOptionalAction
-    elif many:
-        settings["action"] = "append"
-    default = None if required else parameter.default
-    parser.add_argument(*names, dest=name, default=default, required=required, **settings)
+        settings["action"] = "store_true" if default is False else argparse.BooleanOptionalAction
+    else:
+        settings.update(type=_converter(kind, info), metavar=_metavar(kind, info), action="append" if many else "store")
+    names = info.param_decls or (f"--{name.replace('_', '-')}",)
+    parser.add_argument(*names, help=_help(info, default), **settings)
 
 
 def _plain(hint: Any) -> tuple[Any, bool]:
@@ -135,23 +189,41 @@ def _plain(hint: Any) -> tuple[Any, bool]:
     return hint, False
 
 
-def _converter(kind: Any, info: Any) -> dict[str, Any]:
+def _converter(kind: Any, info: Any) -> Callable[[str], Any]:
+    """Return a function from a word to a value, which says in one line why a word is none."""
     if typing.get_origin(kind) is Literal:
-        return {"choices": typing.get_args(kind)}
+        choices = typing.get_args(kind)
 
-    def convert(text: str) -> Any:
-        value = kind(text)
+        def choose(word: str) -> Any:
+            if word in choices:
+                return word
+            known = ", ".join(choices)
+            raise argparse.ArgumentTypeError(f"must be one of {known}; got {word!r}.{did_you_mean(word, choices)}")
+
+        return choose
+
+    def convert(word: str) -> Any:
+        try:
+            value = kind(word)
+        except ValueError:
+            named = {int: "a whole number", float: "a number"}.get(kind, kind.__name__)
+            raise argparse.ArgumentTypeError(f"must be {named}, got {word!r}") from None
         if info.min is not None and value < info.min:
-            raise argparse.ArgumentTypeError(f"must be at least {info.min}, got {text}")
+            raise argparse.ArgumentTypeError(f"must be at least {info.min}, got {word}")
         if info.max is not None and value > info.max:
-            raise argparse.ArgumentTypeError(f"must be at most {info.max}, got {text}")
+            raise argparse.ArgumentTypeError(f"must be at most {info.max}, got {word}")
         return value
 
-    convert.__name__ = {int: "whole number", float: "number"}.get(kind, getattr(kind, "__name__", "value"))
-    return {"type": convert}
+    return convert
 
 
-def _help(info: Any, default: Any, is_option: bool) -> str:
-    text = (info.help or "").replace("%", "%%")
-    shown = is_option and default not in (inspect.Parameter.empty, None, False, True, "")
-    return f"{text} [default: {str(default).replace('%', '%%')}]".strip() if shown else text
+def _metavar(kind: Any, info: Any) -> str | None:
+    choices = "|".join(typing.get_args(kind)) if typing.get_origin(kind) is Literal else None
+    return info.metavar or choices
+
+
+def _help(info: Any, default: Any = None) -> str:
+    text = info.help or ""
+    if default not in (inspect.Parameter.empty, None, False, True, ""):
+        text = f"{text} [default: {default}]".strip()
+    return text.replace("%", "%%")

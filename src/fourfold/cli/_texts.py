@@ -46,7 +46,8 @@ class TextFile:
             # Only \n ends a line: a text may hold \r, or any of the characters that str.splitlines would split at.
             newline = "" if self.kind in _DELIMITERS else "\n"
             try:
-                yield from self._read(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=newline))
+                with io.TextIOWrapper(stream, encoding="utf-8-sig", newline=newline) as lines:
+                    yield from self._read(lines)
             except UnicodeDecodeError as error:
                 strange = error.object[error.start]
                 raise InputError(f"{self.path} is not UTF-8 text: byte {strange:#04x} cannot be read") from None

@@ -1,0 +1,214 @@
+"""A file of texts becomes a file of vectors, whole or not at all, also after a kill."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import fourfold
+from fourfold.cli import _spool, encode
+from fourfold.cli.main import main
+from fourfold.errors import InputError
+from fourfold.testing import tiny_folder
+
+TEXTS = [f"hello {'long ' * (i % 7)}world {i}" for i in range(100)] + [""]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return str(tiny_folder("dense", "static"))
+
+
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("".join(f"{text}\n" for text in TEXTS), encoding="utf-8")
+    return path
+
+
+def test_npy(tmp_path, texts, model, capsys):
+    out = tmp_path / "sub" / "out.npy"
+    assert main(["encode", str(texts), "-o", str(out), "--model", model]) == 0
+    vectors = np.load(out)
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, fourfold.load(model).encode(TEXTS))
+    assert f"101 texts x 32 -> {out} in " in capsys.readouterr().err
+    assert [file.name for file in out.parent.iterdir()] == ["out.npy"]
+
+
+def test_windows_do_not_change_the_vectors(tmp_path, texts, model, monkeypatch):
+    monkeypatch.setattr(encode, "WINDOW_ROWS", 7)
+    main(["encode", str(texts), "-o", str(tmp_path / "out.npy"), "--model", model])
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), fourfold.load(model).encode(TEXTS), atol=1e-6)
+
+
+def test_a_window_is_bounded_in_characters(monkeypatch):
+    monkeypatch.setattr(encode, "WINDOW_CHARACTERS", 10)
+    assert list(encode._windows(["aaaa", "b" * 30, "c", "d"])) == [["aaaa", "b" * 30], ["c", "d"]]
+
+
+def test_parquet_holds_texts_and_vectors_in_row_groups(tmp_path, texts, model, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(encode, "WINDOW_ROWS", 40)
+    out = tmp_path / "out.parquet"
+    assert main(["encode", str(texts), "-o", str(out), "-m", model]) == 0
+    file = parquet.ParquetFile(out)
+    assert file.num_row_groups == 3
+    table = file.read()
+    file.close()
+    assert table["text"].to_pylist() == TEXTS
+    vectors = np.array(table["embedding"].to_pylist(), np.float32)
+    np.testing.assert_allclose(vectors, fourfold.load(model).encode(TEXTS), atol=1e-6)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.parquet", "texts.txt"]
+
+
+def test_field_normalize_and_batch_size(tmp_path, model):
+    source = tmp_path / "a.jsonl"
+    source.write_text("".join(json.dumps({"body": text}) + "\n" for text in TEXTS[:5]))
+    out = tmp_path / "out.npy"
+    options = ["--field", "body", "--normalize", "--batch-size", "2", "-m", model]
+    assert main(["encode", str(source), "-o", str(out), *options]) == 0
+    expected = fourfold.load(model).encode(TEXTS[:5], normalize_embeddings=True)
+    np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
+
+
+KILLED_AFTER_FIVE_WINDOWS = """
+    import os, signal, sys
+    import fourfold
+    from fourfold.cli import _spool, encode
+    from fourfold.cli.main import main
+
+    encode.WINDOW_ROWS = 10
+    _spool._SECONDS_BETWEEN_CHECKPOINTS = 0
+    load, seen = fourfold.load, []
+
+    class Doomed:
+        def __init__(self, encoder):
+            self.encoder, self.fingerprint = encoder, encoder.fingerprint
+
+        def encode(self, texts, **settings):
+            seen.append(len(texts))
+            if len(seen) > 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return self.encoder.encode(texts, **settings)
+
+    fourfold.load = lambda model: Doomed(load(model))
+    main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def killed(tmp_path, texts, model):
+    """Return the arguments of a run that was killed after 50 of 101 texts."""
+    arguments = ["encode", str(texts), "-o", str(tmp_path / "out.npy"), "-m", model]
+    code = textwrap.dedent(KILLED_AFTER_FIVE_WINDOWS)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "out.npy").exists()
+    return arguments
+
+
+def test_a_killed_run_goes_on(tmp_path, killed, model, monkeypatch, capsys):
+    with (tmp_path / "out.npy.part").open("ab") as file:
+        file.write(b"half a row")
+    encoded = counting(monkeypatch)
+    assert main(killed) == 0
+    assert encoded == TEXTS[50:]
+    assert "continuing after 50 texts" in capsys.readouterr().err
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), fourfold.load(model).encode(TEXTS), atol=1e-6)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.npy", "texts.txt"]
+
+
+def test_another_task_starts_afresh(tmp_path, killed, texts, monkeypatch):
+    texts.write_text("changed\n" + texts.read_text().partition("\n")[2])
+    encoded = counting(monkeypatch)
+    assert main(killed) == 0
+    assert len(encoded) == len(np.load(tmp_path / "out.npy")) == 101
+
+
+@pytest.mark.parametrize("damage", ["cut", "no json", "no part"])
+def test_a_damaged_remainder_starts_afresh(tmp_path, killed, model, damage, monkeypatch):
+    part, progress = tmp_path / "out.npy.part", tmp_path / "out.npy.progress"
+    if damage == "cut":
+        part.write_bytes(part.read_bytes()[:1000])
+    elif damage == "no json":
+        progress.write_text('{"rows": 50,')
+    else:
+        part.unlink()
+    encoded = counting(monkeypatch)
+    assert main(killed) == 0
+    assert len(encoded) == 101
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fourfold.load(model).encode(TEXTS))
+
+
+def counting(monkeypatch):
+    """Return a list that fills with the texts that are encoded."""
+    load, encoded = fourfold.load, []
+
+    def counted(model):
+        encoder = load(model)
+        inner = encoder.encode
+        encoder.encode = lambda texts, **settings: encoded.extend(texts) or inner(texts, **settings)
+        return encoder
+
+    monkeypatch.setattr(fourfold, "load", counted, raising=False)
+    return encoded
+
+
+def test_two_runs_do_not_share_an_output(tmp_path, texts, model, capsys):
+    pytest.importorskip("fcntl")
+    with _spool.Spool(tmp_path / "out.npy", "x"):
+        assert main(["encode", str(texts), "-o", str(tmp_path / "out.npy"), "-m", model]) == 2
+    assert "another run is writing" in capsys.readouterr().err
+
+
+def test_what_stops_a_run_early_leaves_nothing_behind(tmp_path, model, capsys):
+    empty, broken = tmp_path / "empty.txt", tmp_path / "broken.jsonl"
+    empty.write_text("")
+    broken.write_text("{")
+    for file in (empty, broken):
+        assert main(["encode", str(file), "-o", str(tmp_path / "out.npy"), "-m", model]) == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["broken.jsonl", "empty.txt"]
+    assert capsys.readouterr().err.startswith(f"fourfold: error: {empty} holds no texts\n")
+
+
+def test_rows_before_a_broken_line_are_kept(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(encode, "WINDOW_ROWS", 2)
+    source = tmp_path / "a.jsonl"
+    source.write_text('{"text": "a"}\n' * 4 + "{")
+    assert main(["encode", str(source), "-o", str(tmp_path / "out.npy"), "-m", model]) == 2
+    assert json.loads((tmp_path / "out.npy.progress").read_text())["rows"] == 4
+
+
+def test_only_two_kinds_of_output(tmp_path, texts, capsys):
+    assert main(["encode", str(texts), "-o", str(tmp_path / "out.txt")]) == 2
+    assert "--output must end in .npy or .parquet" in capsys.readouterr().err
+
+
+def test_a_missing_input_is_found_before_the_model_is_loaded(tmp_path, capsys):
+    assert main(["encode", str(tmp_path / "no.txt"), "-o", str(tmp_path / "out.npy"), "-m", "./no-model"]) == 2
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+def test_the_header_is_the_one_numpy_reads(tmp_path):
+    for shape in [(0, 3), (1, 1), (10**12, 4096)]:
+        header = _spool.npy_header(*shape)
+        assert len(header) == _spool.HEADER
+        (tmp_path / "a.npy").write_bytes(header)
+        with (tmp_path / "a.npy").open("rb") as file:
+            assert np.lib.format.read_magic(file) == (1, 0)
+            assert np.lib.format.read_array_header_1_0(file) == (shape, False, np.dtype("<f4"))
+
+
+def test_a_spool_refuses_no_more_than_it_must(tmp_path):
+    with _spool.Spool(tmp_path / "a.npy", "x") as spool:
+        spool.append(np.ones((2, 3)))
+        spool.finish()
+    np.testing.assert_array_equal(np.load(spool.part), np.ones((2, 3), np.float32))
+    with pytest.raises(InputError), _spool.Spool(tmp_path / "b.npy", "x"):
+        raise InputError("early")
+    assert not (tmp_path / "b.npy.part").exists()
