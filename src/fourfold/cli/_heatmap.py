@@ -90,7 +90,10 @@ class _Drawing:
         self.columns = [self._wrap(text, 100 if few else 190, 5 if few else 1) for text in columns]
         if few:
             widest = max((self._width(line) for lines in self.columns for line in lines), default=0)
-            self.cell = (max(self.cell[0], widest + 12), max(self.cell[1], self.line * max(map(len, self.rows)) + 8))
+            self.cell = (
+                max(self.cell[0], widest + 12),
+                max(self.cell[1], self.line * max(map(len, self.rows), default=0) + 8),
+            )
 
     def image(self) -> Image.Image:
         """Draw everything."""
