@@ -51,7 +51,7 @@ def search(
     elif hits:
         (_print_styled if sys.stdout.isatty() else _print_plain)(hits, question)
     else:
-        _say("nothing found" if passages else "no text to search in " + ", ".join(map(str, path or ["this folder"])))
+        _say("nothing found" if passages else "no text to search in " + ", ".join(map(str, path or [Path()])))
     if not hits:
         raise SystemExit(NOTHING_FOUND)
 
@@ -168,12 +168,13 @@ def _print_styled(hits: Sequence[Hit], question: str) -> None:
 
 
 def _shown(hit: Hit, question: str) -> list[str]:
-    """Return the lines of the part of a passage that answers, without their common indent and blank lines."""
+    """Return the lines of the part of a passage that answers, without common indent, blank lines and ruled ones."""
+    import re
     import textwrap
 
     from fourfold.search.hits import excerpt
 
-    return [line for line in textwrap.dedent(excerpt(hit.text, question)).split("\n") if line.strip()]
+    return [line for line in textwrap.dedent(excerpt(hit.text, question)).split("\n") if re.search(r"\w", line)]
 
 
 def _write(text: str) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_CHUNK = 4096  # rows; as float32 they fit the processor's cache, so the matrix is never in memory twice
+# Numbers turned into float32 at a time: they fit the processor's cache, so the matrix is never in memory twice, and a
+# product this small is not worth a second thread to BLAS, whose threads take longer to start than a whole search.
+_CHUNK = 1 << 17
 
 
 def scores(vectors: Sequence[np.ndarray], question: np.ndarray) -> list[np.ndarray]:
@@ -19,11 +21,15 @@ def scores(vectors: Sequence[np.ndarray], question: np.ndarray) -> list[np.ndarr
     Returns:
         For each segment ``[rows]`` float32.
     """
+    rows = max(1, _CHUNK // len(question))
+    buffer = np.empty((rows, len(question)), np.float32)
     found = []
     for stored in vectors:
         score = np.empty(len(stored), np.float32)
-        for start in range(0, len(stored), _CHUNK):
-            piece = stored[start : start + _CHUNK]
-            score[start : start + _CHUNK] = (piece["row"].astype(np.float32) @ question) * piece["scale"]
+        for start in range(0, len(stored), rows):
+            piece = stored[start : start + rows]
+            numbers = buffer[: len(piece)]
+            numbers[...] = piece["row"]
+            score[start : start + rows] = (numbers @ question) * piece["scale"]
         found.append(score)
     return found

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-MIX = 0.5
-"""Share of the dense score."""
+MEANING = 0.3
+"""Share of the dense score; chosen, as the other constant, on several retrieval sets with each left out in turn."""
+TRUST = 10.0
+"""The best BM25 score that is trusted by half: where even the best match is weak, the words count for less."""
 
 
-def fuse(lexical: np.ndarray, dense: np.ndarray) -> np.ndarray:
-    """Mix two scores of the same passages, ``[passages]`` each, as a convex combination of their normalised values."""
-    best = float(lexical.max(initial=0.0))
-    words = lexical / best if best > 0 else lexical
-    return (1 - MIX) * words + MIX * dense
+def fuse(words: np.ndarray, meaning: np.ndarray) -> np.ndarray:
+    """Mix two scores of the same passages.
+
+    Args:
+        words: ``[passages]`` BM25 scores, 0 where no word is found.
+        meaning: ``[passages]`` cosines.
+
+    Returns:
+        ``[passages]``, about -0.3 to 1.
+    """
+    return (1 - MEANING) * (words / (words.max(initial=0.0) + TRUST)) + MEANING * meaning

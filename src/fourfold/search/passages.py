@@ -23,7 +23,7 @@ _ABBREVIATIONS = set(
     "corp e.g i.e viz resp eq sec ch ref refs u.s u.k ph.d".split()
 )
 _BLANK_LINES = re.compile(r"\A\s*\n")
-_CODE_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _LAST_WORD = re.compile(r"([^\s(\[\"'“‘]+)\.[\"'”’)\]]*\s*$")
 
 
@@ -80,8 +80,12 @@ def split(blocks: Iterable[Block]) -> Iterator[Passage]:
             # Blank lines, as many as lie between in the file, so that lines can be counted inside the passage too.
             held.append("\n" * max(1, block.line - line - "".join(held).count("\n")))
         at = block.line
-        for piece in _pieces(block):
-            more = size_of(piece)
+        whole = size_of(block.text)
+        # Most paragraphs fit as they are and need not be looked at sentence by sentence.
+        pieces = (
+            [(block.text, whole)] if size + whole <= LIMIT else ((piece, size_of(piece)) for piece in _pieces(block))
+        )
+        for piece, more in pieces:
             if held and size + more > LIMIT:
                 yield from passage()
                 held, size = [], 0
@@ -99,17 +103,23 @@ def split(blocks: Iterable[Block]) -> Iterator[Passage]:
 
 def _pieces(block: Block) -> Iterator[str]:
     """Cut a block into sentences, or lines of code, none above the limit."""
-    units = _CODE_LINE.findall(block.text) if block.kind == "code" else sentences(block.text)
+    units = _LINE.findall(block.text) if block.kind == "code" else sentences(block.text)
     for unit in units:
         if size_of(unit) <= LIMIT:
             yield unit
             continue
-        piece, size = "", 0
-        for word in re.findall(r"\s*\S{1,1024}\s*", unit):
-            more = size_of(word)
-            if piece and size + more > LIMIT:
-                yield piece
-                piece, size = "", 0
-            piece += word
-            size += more
-        yield piece
+        # A table or a text without marks is cut between lines, an endless line between words.
+        for line in _LINE.findall(unit):
+            yield from [line] if size_of(line) <= LIMIT else _word_runs(line)
+
+
+def _word_runs(line: str) -> Iterator[str]:
+    piece, size = "", 0
+    for word in re.findall(r"\s*\S{1,1024}\s*|\s+", line):
+        more = size_of(word)
+        if piece and size + more > LIMIT:
+            yield piece
+            piece, size = "", 0
+        piece += word
+        size += more
+    yield piece
