@@ -68,7 +68,9 @@ def require(package: str, extra: str, purpose: str) -> None:
         purpose: What needs it, as the start of a sentence, e.g. ``"SentenceTransformer"``.
     """
     if importlib.util.find_spec(package) is None:
-        raise MissingExtraError(f'{purpose} needs the package {package}. Install it with: pip install "fourfold[{extra}]"')
+        raise MissingExtraError(
+            f'{purpose} needs the package {package}. Install it with: pip install "fourfold[{extra}]"'
+        )
 
 
 def did_you_mean(got: object, known: Iterable[str]) -> str:

@@ -1,8 +1,8 @@
 """Find parts by the name of their file.
 
 A part is the one public class of a file in a package such as :mod:`fourfold.modules`; its name is the file's stem
-(``static_embedding``) or its class (``StaticEmbedding``). Adding a part is adding a file: nothing is listed by hand, and
-asking for one part imports only that part.
+(``static_embedding``) or its class (``StaticEmbedding``). Adding a part is adding a file: nothing is listed by hand,
+and asking for one part imports only that part.
 """
 
 from __future__ import annotations

@@ -25,7 +25,31 @@ _SIZE = {
     "max_position_embeddings": LONGEST,
 }  # fmt: skip
 _DECODER = {**_SIZE, "num_key_value_heads": 2, "head_dim": 8}
-_WORDS = "the a an of and to in is it that for on with as query document text model search short long world hello".split()
+_WORDS = ["the", "a", "of", "and", "to", "in", "is", "it", "query", "document", "text", "short", "long", "world", "hello"]
+    "the",
+    "a",
+    "an",
+    "of",
+    "and",
+    "to",
+    "in",
+    "is",
+    "it",
+    "that",
+    "for",
+    "on",
+    "with",
+    "as",
+    "query",
+    "document",
+    "text",
+    "model",
+    "search",
+    "short",
+    "long",
+    "world",
+    "hello",
+]
 
 
 @dataclass(frozen=True)
@@ -50,16 +74,24 @@ class Architecture:
 # RoBERTa's positions begin after its padding index, hence two more.
 _ROBERTA = {**_SIZE, "max_position_embeddings": LONGEST + 2, "type_vocab_size": 1}
 _MODERNBERT = {
-    **_SIZE, "num_hidden_layers": 3, "global_attn_every_n_layers": 3, "local_attention": 16, "global_rope_theta": 1000.0,
+    **_SIZE, "num_hidden_layers": 3, "global_attn_every_n_layers": 3, "local_attention": 16, "global_rope_theta":
+    1000.0,
 }  # fmt: skip
-_GEMMA = {**_DECODER, "sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"], "query_pre_attn_scalar": 8}
+_GEMMA = {
+    **_DECODER,
+    "sliding_window": 16,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "query_pre_attn_scalar": 8,
+}
 _DISTILBERT = {"dim": WIDTH, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": LONGEST}
 
 ARCHITECTURES: dict[str, Architecture] = {
     "albert": Architecture("AlbertConfig", {**_SIZE, "embedding_size": 16}, segments=True),
     "bert": Architecture("BertConfig", segments=True),
     "camembert": Architecture("CamembertConfig", _ROBERTA, pad_first=False),
-    "deberta_v2": Architecture("DebertaV2Config", {**_SIZE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}),
+    "deberta_v2": Architecture(
+        "DebertaV2Config", {**_SIZE, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
+    ),
     "distilbert": Architecture("DistilBertConfig", _DISTILBERT),
     "electra": Architecture("ElectraConfig", {**_SIZE, "embedding_size": 16}, segments=True),
     "gemma3": Architecture("Gemma3TextConfig", _GEMMA, decoder=True),
@@ -70,7 +102,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "qwen2": Architecture("Qwen2Config", _DECODER, decoder=True),
     "qwen3": Architecture("Qwen3Config", _DECODER, decoder=True),
     "roberta": Architecture("RobertaConfig", _ROBERTA, pad_first=False),
-    "t5": Architecture("T5Config", {"d_model": WIDTH, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}, decoder=True),
+    "t5": Architecture(
+        "T5Config", {"d_model": WIDTH, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}, decoder=True
+    ),
     "xlm_roberta": Architecture("XLMRobertaConfig", _ROBERTA, pad_first=False),
 }
 
@@ -89,13 +123,17 @@ def checkpoint(architecture: str, folder: str | Path, *, seed: int = 0) -> Path:
     require("transformers", "torch", "fourfold.testing")
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
-        raise InputError(f"architecture must be one of {known}; got {architecture!r}.{did_you_mean(architecture, ARCHITECTURES)}")
+        raise InputError(
+            f"architecture must be one of {known}; got {architecture!r}.{did_you_mean(architecture, ARCHITECTURES)}"
+        )
     import torch
     import transformers
 
     made = ARCHITECTURES[architecture]
     tokenizer = _tokenizer(made)
-    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")}
+    special = {
+        f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")
+    }
     config = getattr(transformers, made.config)(vocab_size=len(tokenizer), **{**special, **made.options})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -129,10 +167,12 @@ def _tokenizer(made: Architecture) -> Any:
     letters = list(string.ascii_lowercase + string.digits + string.punctuation)
     vocabulary = dict.fromkeys([*specials, *letters, *(f"##{letter}" for letter in letters), *_WORDS])
     numbered = {token: number for number, token in enumerate(vocabulary)}
-    tokenizer = Tokenizer(models.WordPiece(numbered, unk_token="[UNK]"))  # noqa: S106 - a token, not a password
+    tokenizer = Tokenizer(models.WordPiece(numbered, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    single, pair = ("$A [SEP]", "$A $B:1 [SEP]:1") if made.decoder else ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
+    single, pair = (
+        ("$A [SEP]", "$A $B:1 [SEP]:1") if made.decoder else ("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
+    )
     ids = [(token, numbered[token]) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
     return transformers.PreTrainedTokenizerFast(

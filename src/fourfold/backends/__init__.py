@@ -27,11 +27,13 @@ class Backend(Protocol):
 
     Attributes:
         packed: Whether batches run without padding.
-        best_tokens: Tokens of a batch above which this device gets no faster.
     """
 
     packed: bool
-    best_tokens: int
+
+    @property
+    def best_tokens(self) -> int:
+        """Tokens of a batch above which this device gets no faster."""
 
     def prepare(self, items: Sequence[Any]) -> Batch:
         """Tokenise inputs; called from a thread while a batch runs."""

@@ -31,8 +31,6 @@ class StaticBackend:
     """
 
     packed = True
-    # 8192 float32 vectors of 256 numbers are 8 MB: a batch stays in the processor's cache.
-    best_tokens = 8192
 
     def __init__(
         self,
@@ -75,7 +73,9 @@ class StaticBackend:
         arrays = read_arrays(inside)
         rows = arrays.get("embedding.weight", arrays.get("embeddings"))
         if rows is None or rows.ndim != 2:
-            raise FolderError(f"{origin} must hold 'embedding.weight' or 'embeddings' of two dimensions, got {', '.join(arrays)}")
+            raise FolderError(
+                f"{origin} must hold 'embedding.weight' or 'embeddings' of two dimensions, got {', '.join(arrays)}"
+            )
         mapping, weights = (arrays.get(key) if "embeddings" in arrays else None for key in ("mapping", "weights"))
         tokenizer = read_tokenizer(inside)
         truncation = tokenizer.truncation
@@ -93,6 +93,11 @@ class StaticBackend:
     def width(self) -> int:
         """Width of the vectors."""
         return int(self._rows.shape[1])
+
+    @property
+    def best_tokens(self) -> int:
+        """Tokens of a batch: 8192 float32 vectors of 256 numbers are 8 MB, which stay in the processor's cache."""
+        return 8192
 
     def prepare(self, items: Sequence[Any]) -> Tokens:
         """Tokenise texts."""

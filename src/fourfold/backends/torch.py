@@ -30,7 +30,9 @@ class TorchBackend:
         pad: Never pack, because the caller wants features as padded tensors.
     """
 
-    def __init__(self, model: Any, prompt: str | None = None, kwargs: dict[str, Any] | None = None, *, pad: bool = False) -> None:
+    def __init__(
+        self, model: Any, prompt: str | None = None, kwargs: dict[str, Any] | None = None, *, pad: bool = False
+    ) -> None:
         self.model = model
         self.prompt = prompt
         self.kwargs = kwargs or {}
@@ -86,7 +88,7 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 
 def _has_own_steps(model: Any) -> bool:
-    """Whether tokenising and batching may be done step by step, because nobody has replaced the whole of ``preprocess``."""
+    """Whether tokenising and batching may be steps of their own: nobody has replaced the whole of ``preprocess``."""
     first = model[0]
     ours = type(first).__module__.startswith("fourfold.modules.") and isinstance(first, InputModule)
     replaced = "preprocess" in vars(model) or "preprocess" in vars(first) or not _is_library(type(model), "preprocess")

@@ -39,6 +39,12 @@ class RowSink:
             self.rows = self._allocate((self.count, *output.shape[1:]), output)
         self.rows[rows] = output
 
+    def result(self) -> Array:
+        """Return the whole result, once every row has been put."""
+        if self.rows is None:
+            raise RuntimeError("no batch was collected. This is a bug.")
+        return self.rows
+
 
 def numpy_rows(shape: tuple[int, ...], like: NDArray[Any]) -> NDArray[Any]:
     """Allocate a numpy result of a batch's dtype."""

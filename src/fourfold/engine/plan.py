@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fourfold.errors import InputError
 
-# The first window is small so that the device has work at once; later ones are large so that many texts of equal length meet.
+# The first window is small so that the device has work at once; later ones are large so that many texts of equal
+# length meet.
 FIRST_WINDOW = 2048
 LARGEST_WINDOW = 32768
 
@@ -35,7 +36,9 @@ class Budget:
 
     def halved(self) -> Budget:
         """Return half of it, at least one token and one row."""
-        return replace(self, tokens=max(1, self.tokens // 2), rows=None if self.rows is None else max(1, self.rows // 2))
+        return replace(
+            self, tokens=max(1, self.tokens // 2), rows=None if self.rows is None else max(1, self.rows // 2)
+        )
 
 
 def windows(count: int, first: int = FIRST_WINDOW, largest: int = LARGEST_WINDOW) -> Iterator[range]:

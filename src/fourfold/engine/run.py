@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,8 +26,8 @@ def run(
 ) -> None:
     """Encode ``items`` batch by batch into ``sink``.
 
-    A window of the input is tokenised in a thread while the one before runs. Within a window the longest texts run first. A
-    batch that does not fit into memory is run again in halves, and the halved budget stays for the rest.
+    A window of the input is tokenised in a thread while the one before runs. Within a window the longest texts run
+    first. A batch that does not fit into memory is run again in halves, and the halved budget stays for the rest.
 
     Args:
         items: The inputs.
@@ -37,9 +37,10 @@ def run(
         finish: Turns a batch's output into what the sink takes, e.g. truncates and normalises; None changes nothing.
         progress: Whether to show a bar that counts inputs.
     """
-    with tqdm(total=len(items), desc="Encoding", unit="text", disable=not progress) as bar, contextlib.closing(
-        _prepared(items, backend)
-    ) as prepared:
+    with (
+        tqdm(total=len(items), desc="Encoding", unit="text", disable=not progress) as bar,
+        contextlib.closing(_prepared(items, backend)) as prepared,
+    ):
         for start, window in prepared:
             pending = plan(window.lengths, budget)[::-1]
             while pending:
@@ -64,7 +65,7 @@ def _within(budget: Budget, batch: Batch) -> Budget:
     return Budget(min(budget.tokens, tokens), min(len(batch), budget.rows or len(batch)), budget.padded)
 
 
-def _prepared(items: Sequence[Any], backend: Backend) -> Iterator[tuple[int, Batch]]:
+def _prepared(items: Sequence[Any], backend: Backend) -> Generator[tuple[int, Batch]]:
     """Yield each window's first row and its prepared inputs; all but the first are prepared in a thread, one ahead."""
     ranges = list(windows(len(items)))
     if len(ranges) == 1:

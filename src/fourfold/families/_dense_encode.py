@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -58,7 +59,8 @@ def encode(model: Any, inputs: Any, options: Options) -> Any:
     items = [inputs] if single else as_list(inputs)
     if not items:
         return _empty(options)
-    model.eval()
+    if model.training or any(module.training for module in model):
+        model.eval()
     if options.output_value == "sentence_embedding":
         result = _vectors(model, items, options)
         return _converted(result, precision, single, options)
@@ -118,7 +120,7 @@ def _vectors(model: Any, items: list[Any], options: Options) -> Any:
     with torch.inference_mode():
         budget = budget_for(model, backend, options.batch_size)
         run(items, backend, sink, budget, finish=finish, progress=_progress(options.show_progress_bar))
-    return sink.rows
+    return sink.result()
 
 
 class _TensorSink(RowSink):
@@ -161,7 +163,9 @@ def _features(model: Any, items: list[Any], options: Options, precision: str, si
     whole = options.output_value is None
     tokens_wanted = options.output_value == "token_embeddings"
     backend = TorchBackend(model, options.prompt, _used_kwargs(model, options.kwargs), pad=not tokens_wanted)
-    split = _split_tokens if tokens_wanted else _split_all(options) if whole else _split_named(str(options.output_value))
+    split = (
+        _split_tokens if tokens_wanted else _split_all(options) if whole else _split_named(str(options.output_value))
+    )
     sink: ListSink[Any] = ListSink(len(items))
     with torch.inference_mode():
         budget = budget_for(model, backend, options.batch_size)
@@ -213,4 +217,4 @@ def _quantise_each(results: list[Any], precision: str) -> list[Any]:
     ends = [0]
     for result in results:
         ends.append(ends[-1] + len(result))
-    return [quantised[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [quantised[start:end] for start, end in itertools.pairwise(ends)]

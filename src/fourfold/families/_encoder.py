@@ -98,11 +98,15 @@ class DenseEncoder(ABC):
 
     def encode_query(self, inputs: Any, **options: Any) -> NDArray[np.float32]:
         """Encode queries: :meth:`encode` with the ``query`` prompt."""
-        return self.encode(inputs, **{"prompt_name": prompting.name_for(self.prompts, prompting.QUERY_NAMES), **options})
+        return self.encode(
+            inputs, **{"prompt_name": prompting.name_for(self.prompts, prompting.QUERY_NAMES), **options}
+        )
 
     def encode_document(self, inputs: Any, **options: Any) -> NDArray[np.float32]:
         """Encode documents: :meth:`encode` with the ``document`` prompt."""
-        return self.encode(inputs, **{"prompt_name": prompting.name_for(self.prompts, prompting.DOCUMENT_NAMES), **options})
+        return self.encode(
+            inputs, **{"prompt_name": prompting.name_for(self.prompts, prompting.DOCUMENT_NAMES), **options}
+        )
 
     def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> NDArray[Any]:
         """Return the similarity of every vector to every other, ``[rows of the first, rows of the second]``."""
@@ -119,8 +123,12 @@ class _Prompted:
     def __init__(self, backend: Backend, prompt: str) -> None:
         self._backend = backend
         self._prompt = prompt
-        self.packed, self.best_tokens = backend.packed, backend.best_tokens
+        self.packed = backend.packed
         self.run, self.out_of_memory = backend.run, backend.out_of_memory
+
+    @property
+    def best_tokens(self) -> int:
+        return self._backend.best_tokens
 
     def prepare(self, items: Sequence[Any]) -> Batch:
         return self._backend.prepare(prompting.prepend(self._prompt, items))
@@ -155,7 +163,7 @@ class StaticDenseEncoder(DenseEncoder):
 
         # A static model has no length that batch_size could multiply: the cache is what bounds its batches.
         run(items, backend, sink, Budget(backend.best_tokens), finish=finish, progress=progress)
-        return sink.rows
+        return sink.result()
 
 
 class TorchDenseEncoder(DenseEncoder):
@@ -167,8 +175,8 @@ class TorchDenseEncoder(DenseEncoder):
         from fourfold.families.dense import SentenceTransformer
 
         self.model = SentenceTransformer(
-            source.name, revision=source.revision, token=source.token, cache_folder=source.cache, local_files_only=source.offline,
-            **options,
+            source.name, revision=source.revision, token=source.token, cache_folder=source.cache,
+            local_files_only=source.offline, **options,
         )  # fmt: skip
         config = ModelConfig("SentenceTransformer", self.model.prompts, self.model.default_prompt_name)
         super().__init__(source, config)
@@ -183,6 +191,10 @@ class TorchDenseEncoder(DenseEncoder):
         self, items: list[Any], prompt: str | None, batch_size: int, normalize: bool, progress: bool
     ) -> NDArray[np.float32]:
         rows = self.model.encode(
-            items, prompt=prompt or "", batch_size=batch_size, normalize_embeddings=normalize, show_progress_bar=progress
+            items,
+            prompt=prompt or "",
+            batch_size=batch_size,
+            normalize_embeddings=normalize,
+            show_progress_bar=progress,
         )
         return rows.astype(np.float32, copy=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +71,9 @@ def module_class(type_string: str, source: Source, options: LoadOptions) -> Any:
         name = part_name(type_string)
         if name is None or name not in registry:
             known = ", ".join(registry.names())
-            raise UnknownModuleError(f"{source.pretty('modules.json')}: unknown module type {type_string!r}; known parts: {known}")
+            raise UnknownModuleError(
+                f"{source.pretty('modules.json')}: unknown module type {type_string!r}; known parts: {known}"
+            )
         return registry.get(name)
     if not options.trust_remote_code:
         raise FolderError(
@@ -132,7 +133,11 @@ def _local_folder(source: Source, path: str) -> str:
 
 def as_modules(modules: Any) -> OrderedDict[str, nn.Module]:
     """Return modules given as a list or mapping under their names; a list is named by position."""
-    named = modules if isinstance(modules, OrderedDict) else OrderedDict((str(i), module) for i, module in enumerate(modules))
+    named = (
+        modules
+        if isinstance(modules, OrderedDict)
+        else OrderedDict((str(i), module) for i, module in enumerate(modules))
+    )
     if not named:
         raise InputError("modules must hold at least one module, got an empty list")
     return named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from abc import ABC, abstractmethod
@@ -59,7 +60,11 @@ class BaseModel(nn.Sequential, ABC):
             warn_once(logger, "tokenizer_kwargs is deprecated; use processor_kwargs")
             processor_kwargs = tokenizer_kwargs if processor_kwargs is None else processor_kwargs
         options = LoadOptions(
-            bool(trust_remote_code), dict(model_kwargs or {}), dict(processor_kwargs or {}), dict(config_kwargs or {}), backend
+            bool(trust_remote_code),
+            dict(model_kwargs or {}),
+            dict(processor_kwargs or {}),
+            dict(config_kwargs or {}),
+            backend,
         )
         if model_name_or_path is None and modules is None:
             raise InputError(f"{type(self).__name__} needs model_name_or_path or modules")
@@ -83,16 +88,19 @@ class BaseModel(nn.Sequential, ABC):
         self.backend = backend
         self._apply_saved(saved)
         self._place(device, placed="device_map" in options.model_kwargs)
-        for module in self:
-            if hasattr(module, "on_model_ready"):
-                module.on_model_ready(self)
+        ready: Any
+        for ready in self:
+            if hasattr(ready, "on_model_ready"):
+                ready.on_model_ready(self)
 
     # -- loading -----------------------------------------------------------------------------------------------------
 
     def _load(self, source: Source, options: LoadOptions) -> tuple[OrderedDict[str, nn.Module], ModelConfig]:
         entries = manifest.read_modules(source)
         if entries is None:
-            logger.info("%s has no modules.json; building the default modules of %s", source.pretty(), type(self).__name__)
+            logger.info(
+                "%s has no modules.json; building the default modules of %s", source.pretty(), type(self).__name__
+            )
             self.module_kwargs = {}
             return as_modules(self._default_modules(source, options)), ModelConfig()
         config = ModelConfig.read(source)
@@ -128,10 +136,11 @@ class BaseModel(nn.Sequential, ABC):
             input: Features, as :meth:`preprocess` makes them.
             **kwargs: Each reaches the modules that name it in ``forward_kwargs`` or in ``modules.json``.
         """
+        features = input
         for name, module in self.named_children():
             names = set(getattr(module, "forward_kwargs", ())) | set((self.module_kwargs or {}).get(name, ()))
-            input = module(input, **{key: value for key, value in kwargs.items() if key in names})
-        return input
+            features = module(features, **{key: value for key, value in kwargs.items() if key in names})
+        return features
 
     def preprocess(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Features:
         """Turn a list of inputs into features, by the first module; an empty list gives an empty dictionary."""
@@ -179,7 +188,7 @@ class BaseModel(nn.Sequential, ABC):
 
     @property
     def max_seq_length(self) -> Any:
-        """Longest input in tokens, special tokens included; longer ones are cut. None if the first module has no limit."""
+        """Longest input in tokens, special tokens included; longer ones are cut. None if nothing limits it."""
         return getattr(self._first_module(), "max_seq_length", None)
 
     @max_seq_length.setter
@@ -218,9 +227,7 @@ class BaseModel(nn.Sequential, ABC):
     @property
     def device(self) -> torch.device:
         """Where the model's first parameter is."""
-        first = next(self.parameters(), None)
-        if first is None:
-            first = next(self.buffers(), None)
+        first = next(itertools.chain(self.parameters(), self.buffers()), None)
         return torch.device("cpu") if first is None else first.device
 
     @property

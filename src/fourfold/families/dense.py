@@ -38,17 +38,18 @@ class SentenceTransformer(BaseModel):
     """Turn texts into vectors ``[rows, width]``.
 
     Args:
-        model_name_or_path: A folder, or a name on the hub; one without an organisation means ``sentence-transformers/``.
+        model_name_or_path: A folder, or a name on the hub; one without an organisation means
+            ``sentence-transformers/``.
         modules: Modules to build the model from instead, a list or an ``OrderedDict``.
         device: Where to run; None takes the best that is there.
-        dtype: ``"fastest"`` takes the data type that a short measurement shows to be fastest here, remembered for the machine;
-            others are passed to the checkpoint's loader. None keeps the checkpoint's own.
+        dtype: ``"fastest"`` takes the data type that a short measurement shows to be fastest here, remembered for the
+            machine; others are passed to the checkpoint's loader. None keeps the checkpoint's own.
         similarity_fn_name: ``cosine``, ``dot``, ``euclidean`` or ``manhattan``.
         truncate_dim: Keep only this many leading numbers of each vector.
         use_auth_token: Older name of ``token``.
         **kwargs: ``prompts``, ``default_prompt_name``, ``cache_folder``, ``trust_remote_code``, ``revision``,
-            ``local_files_only``, ``token``, ``model_kwargs``, ``processor_kwargs``, ``config_kwargs``, ``model_card_data`` and
-            ``backend``, as for every family.
+            ``local_files_only``, ``token``, ``model_kwargs``, ``processor_kwargs``, ``config_kwargs``,
+            ``model_card_data`` and ``backend``, as for every family.
 
     >>> from fourfold.testing import tiny
     >>> model = tiny("dense")
@@ -131,10 +132,11 @@ class SentenceTransformer(BaseModel):
             prompt: The prompt itself; wins over the name, and ``""`` switches prompts off.
             batch_size: Bounds memory: at most ``batch_size * max_seq_length`` tokens run together.
             show_progress_bar: None shows a bar only if this library's logger is at INFO or DEBUG.
-            output_value: ``"sentence_embedding"``, ``"token_embeddings"`` (a tensor ``[tokens, width]`` each), the name of another
-                feature, or None for a dictionary of all features each.
+            output_value: ``"sentence_embedding"``, ``"token_embeddings"`` (a tensor ``[tokens, width]`` each), the
+                name of another feature, or None for a dictionary of all features each.
             precision: ``float32``, ``int8``, ``uint8``, ``binary`` or ``ubinary``.
-            convert_to_numpy: Return an array ``[rows, width]``; if neither this nor ``convert_to_tensor``, a list of tensors.
+            convert_to_numpy: Return an array ``[rows, width]``; if neither this nor ``convert_to_tensor``, a list of
+                tensors.
             convert_to_tensor: Return a tensor ``[rows, width]``; wins over ``convert_to_numpy``.
             device: Move the model there first, for good.
             normalize_embeddings: Scale each vector to length 1, after truncation.
@@ -169,14 +171,18 @@ class SentenceTransformer(BaseModel):
             self.to(device)
         return _dense_encode.encode(self, inputs, options)
 
-    def encode_query(self, inputs: Any = None, prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any) -> Any:
+    def encode_query(
+        self, inputs: Any = None, prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
+    ) -> Any:
         """Encode queries: :meth:`encode` with the ``query`` prompt and ``task="query"``."""
         if prompt is None and prompt_name is None:
             prompt_name = prompting.name_for(self.prompts, prompting.QUERY_NAMES)
         return self.encode(inputs=inputs, prompt_name=prompt_name, prompt=prompt, task="query", **kwargs)
 
-    def encode_document(self, inputs: Any = None, prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any) -> Any:
-        """Encode documents: :meth:`encode` with the ``document`` (or ``passage``, ``corpus``) prompt and ``task="document"``."""
+    def encode_document(
+        self, inputs: Any = None, prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
+    ) -> Any:
+        """Encode documents: :meth:`encode` with the ``document`` prompt and ``task="document"``."""
         if prompt is None and prompt_name is None:
             prompt_name = prompting.name_for(self.prompts, prompting.DOCUMENT_NAMES)
         return self.encode(inputs=inputs, prompt_name=prompt_name, prompt=prompt, task="document", **kwargs)
@@ -209,7 +215,9 @@ class SentenceTransformer(BaseModel):
     def get_embedding_dimension(self) -> int | None:
         """Return the width of the vectors, after truncation; None if no module tells."""
         names = ("get_embedding_dimension", "get_sentence_embedding_dimension", "get_word_embedding_dimension")
-        answers = (getattr(module, name)() for module in reversed(list(self)) for name in names if hasattr(module, name))
+        answers = (
+            getattr(module, name)() for module in reversed(list(self)) for name in names if hasattr(module, name)
+        )
         width = next((answer for answer in answers if answer is not None), None)
         known = [number for number in (width, self.truncate_dim) if number is not None]
         return min(known, default=None)
@@ -249,7 +257,7 @@ class SentenceTransformer(BaseModel):
             title=model_name or "SentenceTransformer",
             tags=["sentence-transformers", "sentence-similarity", "feature-extraction", "dense"],
             pipeline_tag="sentence-similarity",
-            summary=f"This model turns texts into vectors of {width} numbers, for search, similarity, clustering and more.",
+            summary=f"This model turns texts into vectors of {width} numbers, for search, similarity and clustering.",
             description={
                 "Model Type": "Sentence Transformer",
                 "Maximum Sequence Length": f"{self.max_seq_length} tokens",

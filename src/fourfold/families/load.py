@@ -29,7 +29,8 @@ def load(
 
     Args:
         name_or_path: A folder or hub name; None is the small model that comes with fourfold.
-        backend: ``static`` (numpy alone, for static embeddings), ``torch``, or ``auto``: static where the folder allows.
+        backend: ``static`` (numpy alone, for static embeddings), ``torch``, or ``auto``: static where the folder
+            allows.
         revision: Branch, tag or commit of the hub.
         token: Hub token.
         cache_folder: Folder for downloads.
@@ -45,7 +46,9 @@ def load(
     2
     """
     if backend not in BACKENDS:
-        raise InputError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}.{did_you_mean(backend, BACKENDS)}")
+        raise InputError(
+            f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}.{did_you_mean(backend, BACKENDS)}"
+        )
     name = str(BUILTIN) if name_or_path is None else locate(str(name_or_path), "sentence-transformers")
     source = Source(name, revision, token, cache_folder, local_files_only).pinned()
     if backend == "static" or (backend == "auto" and not options and StaticBackend.fits(source)):

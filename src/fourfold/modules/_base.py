@@ -25,8 +25,8 @@ Features = dict[str, Any]
 class Module(nn.Module, ABC):
     """A model part.
 
-    A subclass names its settings in ``config_keys``; each is an attribute, a key of the saved JSON, and an argument of the
-    constructor.
+    A subclass names its settings in ``config_keys``; each is an attribute, a key of the saved JSON, and an argument of
+    the constructor.
 
     Attributes:
         config_file_name: Name of the JSON file.
@@ -126,7 +126,9 @@ class Module(nn.Module, ABC):
         return config
 
     @classmethod
-    def load_config(cls, model_name_or_path: str, subfolder: str = "", config_filename: str | None = None, **hub: Any) -> Any:
+    def load_config(
+        cls, model_name_or_path: str, subfolder: str = "", config_filename: str | None = None, **hub: Any
+    ) -> Any:
         """Return the settings as a dictionary; ``hub`` takes token, cache_folder, revision and local_files_only."""
         source = _source(model_name_or_path, subfolder, **hub)
         return source.object(config_filename) if config_filename else cls.read_config(source)

@@ -1,8 +1,9 @@
 """Run an unchanged transformers model on packed texts: ``[1, tokens]`` ids with explicit positions.
 
-Everything in a transformer except attention works token by token. So one attention function, registered with transformers,
-is all that packing needs; it learns the batch's layout from a context variable, and what each layer may attend to from the
-model's own mask function, read once a batch. Outside a packed forward it is transformers' ordinary SDPA.
+Everything in a transformer except attention works token by token. So one attention function, registered with
+transformers, is all that packing needs; it learns the batch's layout from a context variable, and what each layer may
+attend to from the model's own mask function, read once a batch. Outside a packed forward it is transformers' ordinary
+SDPA.
 
 Whether a model can be run so is decided by its numbers (:func:`runs_packed`), not by a list of names.
 """
@@ -54,18 +55,20 @@ def packed(packing: Packing) -> Iterator[None]:
         _packing.reset(token)
 
 
-def _mask(*args: Any, mask_function: Any = None, device: Any = "cpu", **kwargs: Any) -> Any:
+def _mask(**kwargs: Any) -> Any:
     from transformers.masking_utils import causal_mask_function, sdpa_mask
 
-    function = mask_function or causal_mask_function
     packing = _packing.get()
     if packing is None:
-        return sdpa_mask(*args, mask_function=function, device=device, **kwargs)
+        return sdpa_mask(**kwargs)
+    function: Any = kwargs.get("mask_function", causal_mask_function)
+    device = torch.device(kwargs.get("device", "cpu"))
     zero = torch.zeros((), dtype=torch.long, device=device)
-    # What the longest text may attend to holds for all, since windows are relative; it lies at its own place in the batch.
+    # What the longest text may attend to holds for all, since windows are relative; it lies at its own place in the
+    # batch.
     row = int(packing.lengths.argmax())
     start = int(packing.offsets[row])
-    allowed = window_of(lambda q, k: function(zero, zero, q + start, k + start), packing.longest, torch.device(device))
+    allowed = window_of(lambda q, k: function(zero, zero, q + start, k + start), packing.longest, device)
     return _Allowed(allowed)
 
 
@@ -121,13 +124,14 @@ def restore(model: Any) -> None:
 
 
 @cache
-def _parameters_of(cls: type) -> frozenset[str]:
-    return frozenset(inspect.signature(cls.forward).parameters)  # type: ignore[attr-defined]
+def _parameters_of(function: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def parameters(model: nn.Module) -> frozenset[str]:
     """Return the names of the arguments that a model's forward declares."""
-    return _parameters_of(type(model))
+    forward: Any = type(model).forward
+    return _parameters_of(forward)
 
 
 def first_position(model: nn.Module) -> int:
@@ -152,7 +156,9 @@ def inputs(model: nn.Module, ids: Tensor, packing: Packing, type_ids: Tensor | N
     positions = torch.from_numpy(packing.positions).to(ids.device) + start
     features = {"input_ids": ids[None].long(), "position_ids": positions[None]}
     if "token_type_ids" in parameters(model):
-        features["token_type_ids"] = torch.zeros_like(features["input_ids"]) if type_ids is None else type_ids[None].long()
+        features["token_type_ids"] = (
+            torch.zeros_like(features["input_ids"]) if type_ids is None else type_ids[None].long()
+        )
     return features
 
 

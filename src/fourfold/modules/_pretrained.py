@@ -37,7 +37,7 @@ _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5Enco
 
 
 def tokenizer(name: str, config: Any, kwargs: dict[str, Any], max_seq_length: int | None) -> Any:
-    """Load the tokenizer; its ``model_max_length`` becomes the longest input that it and the model's positions allow."""
+    """Load the tokenizer; ``model_max_length`` becomes the longest input that it and the model's positions allow."""
     from transformers import AutoTokenizer
 
     kwargs = dict(kwargs)

@@ -57,7 +57,9 @@ class Dense(Module):
         self.activation_function = activation_function or nn.Identity()
         self.linear = nn.Linear(in_features, out_features, bias=bias)
         self.use_residual = use_residual
-        self.residual = nn.Linear(in_features, out_features, bias=False) if use_residual and in_features != out_features else None
+        self.residual = (
+            nn.Linear(in_features, out_features, bias=False) if use_residual and in_features != out_features else None
+        )
         self.module_input_name = module_input_name
         self.module_output_name = module_output_name or module_input_name
         if init_weight is not None:
@@ -115,7 +117,9 @@ class Dense(Module):
             logger.warning("%s: unknown key %r for Dense is ignored", origin, key)
             del config[key]
         if isinstance(config.get("activation_function"), str):
-            config["activation_function"] = activation_from_path(config["activation_function"], origin, trust_remote_code)
+            config["activation_function"] = activation_from_path(
+                config["activation_function"], origin, trust_remote_code
+            )
         module = cls._build(config, source)
         load_into(module, source)
         return module

@@ -35,9 +35,11 @@ class Normalize(Module):
         """Normalise ``module_input_name`` ``[..., width]`` along its last axis, in float32 for half precision."""
         if self.module_input_name in features:
             vectors = features[self.module_input_name]
-            features[self.module_output_name] = functional.normalize(vectors.float(), dim=-1).to(vectors.dtype) if (
-                vectors.element_size() < 4
-            ) else functional.normalize(vectors, dim=-1)
+            features[self.module_output_name] = (
+                functional.normalize(vectors.float(), dim=-1).to(vectors.dtype)
+                if (vectors.element_size() < 4)
+                else functional.normalize(vectors, dim=-1)
+            )
         return features
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:

@@ -43,8 +43,8 @@ class Pooling(Module):
 
     Args:
         embedding_dimension: Width of the token vectors.
-        pooling_mode: ``cls``, ``lasttoken``, ``max``, ``mean``, ``mean_sqrt_len_tokens`` or ``weightedmean``; several are
-            concatenated in the given order.
+        pooling_mode: ``cls``, ``lasttoken``, ``max``, ``mean``, ``mean_sqrt_len_tokens`` or ``weightedmean``; several
+            are concatenated in the given order.
         include_prompt: Whether the prompt's tokens take part.
 
     Raises:

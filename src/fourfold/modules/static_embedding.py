@@ -47,7 +47,9 @@ class StaticEmbedding(InputModule):
         self.base_model = base_model
         self.tokenizer = getattr(tokenizer, "backend_tokenizer", tokenizer)
         if not isinstance(self.tokenizer, Tokenizer):
-            raise InputError(f"tokenizer must be a tokenizers.Tokenizer or a fast transformers tokenizer, got {type(tokenizer)}")
+            raise InputError(
+                f"tokenizer must be a tokenizers.Tokenizer or a fast transformers tokenizer, got {type(tokenizer)}"
+            )
         self.tokenizer.no_padding()
         if embedding_weights is not None:
             weights = torch.as_tensor(embedding_weights)
@@ -89,7 +91,7 @@ class StaticEmbedding(InputModule):
         return cls(tokenizer, torch.arange(32, dtype=torch.float32).reshape(4, 8) / 32)
 
     def tokenise(self, inputs: list[Any], prompt: str | None = None, max_length: int | None = None) -> Tokens:
-        """Return the packed token ids of texts, without special tokens; cut only if the tokenizer's own file asks for it."""
+        """Return the packed ids of texts, without special tokens; cut only if the tokenizer's own file asks for it."""
         own = (self.tokenizer.truncation or {}).get("max_length")
         return self._fast.encode(prepend(prompt, check_texts(inputs)), max_length or own)
 
@@ -118,20 +120,23 @@ class StaticEmbedding(InputModule):
         weights = table(read_tensors(source), source.pretty("model.safetensors"))
         highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
         if highest >= len(weights):
-            raise WeightsError(f"{source.pretty()}: tokenizer.json has ids up to {highest}, the weights have {len(weights)} rows")
+            raise WeightsError(
+                f"{source.pretty()}: tokenizer.json has ids up to {highest}, the weights have {len(weights)} rows"
+            )
         return cls(tokenizer, weights)
 
 
 def table(tensors: dict[str, Tensor], origin: str) -> Tensor:
     """Return ``[vocabulary, width]`` vectors from the tensors of a folder.
 
-    ``embedding.weight`` is the table itself. model2vec's ``embeddings`` may come with ``mapping`` ``[vocabulary]``, the row of
-    each token, and ``weights`` ``[vocabulary]``, its factor.
+    ``embedding.weight`` is the table itself. model2vec's ``embeddings`` may come with ``mapping`` ``[vocabulary]``, the
+    row of each token, and ``weights`` ``[vocabulary]``, its factor.
     """
     if "embedding.weight" in tensors:
         return tensors["embedding.weight"]
     if "embeddings" not in tensors:
-        raise FolderError(f"{origin} must hold 'embedding.weight' or 'embeddings', got {', '.join(sorted(tensors)) or 'nothing'}")
+        got = ", ".join(sorted(tensors)) or "nothing"
+        raise FolderError(f"{origin} must hold 'embedding.weight' or 'embeddings', got {got}")
     rows = tensors["embeddings"]
     if "mapping" in tensors:
         rows = rows[tensors["mapping"].long()]

@@ -36,13 +36,14 @@ class Transformer(InputModule):
         transformer_task: What the checkpoint is loaded for; ``feature-extraction``.
         model_kwargs: Arguments of the model's ``from_pretrained``, such as ``dtype`` or ``attn_implementation``.
         processor_kwargs: Arguments of the tokenizer's ``from_pretrained``.
-        config_kwargs: Arguments of the config's ``from_pretrained``; the key-value cache is off unless ``use_cache`` is given.
+        config_kwargs: Arguments of the config's ``from_pretrained``; the key-value cache is off unless ``use_cache``
+            is given.
         backend: ``torch``.
         modality_config: Which method runs which kind of input, as a saved folder states it.
         module_output_name: Feature that ``forward`` writes.
         unpad_inputs: True packs texts without padding, False pads them, None packs if a numerical check at load allows.
-        max_seq_length: Longest input in tokens, special tokens included; longer ones are cut. None takes the smaller of what
-            the tokenizer and the model's positions allow.
+        max_seq_length: Longest input in tokens, special tokens included; longer ones are cut. None takes the smaller
+            of what the tokenizer and the model's positions allow.
         do_lower_case: Lower-case texts before tokenising.
 
     Raises:
@@ -98,7 +99,7 @@ class Transformer(InputModule):
     @tokenizer.setter
     def tokenizer(self, value: Any) -> None:
         self._tokenizer = value
-        self._fast: tuple[Any, FastTokenizer] | None = None
+        self._fast: tuple[Any, Any] = (None, None)
 
     @property
     def processor(self) -> Any:
@@ -175,7 +176,7 @@ class Transformer(InputModule):
         backend = getattr(tokenizer, "backend_tokenizer", None)
         # A tokenizer that grew is another one; its size is the cheap sign of that.
         key = (len(tokenizer), tokenizer.truncation_side)
-        if self._fast is None or self._fast[0] != key:
+        if self._fast[0] != key:
             if backend is None:
                 self._fast = (key, _pretrained.PythonTokenizer(tokenizer))
             else:
@@ -190,8 +191,8 @@ class Transformer(InputModule):
         """Turn texts or pairs into padded features.
 
         Returns:
-            ``input_ids`` and ``attention_mask`` int64 ``[rows, longest]``, ``token_type_ids`` where the tokenizer makes them,
-            ``modality``, and ``prompt_length`` if there is a prompt.
+            ``input_ids`` and ``attention_mask`` int64 ``[rows, longest]``, ``token_type_ids`` where the tokenizer
+            makes them, ``modality``, and ``prompt_length`` if there is a prompt.
         """
         if not inputs:
             return {}
@@ -234,7 +235,7 @@ class Transformer(InputModule):
     # -- features to token vectors -----------------------------------------------------------------------------------
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
-        """Write ``token_embeddings``: ``[rows, longest, width]`` for padded features, ``[1, tokens, width]`` for packed ones."""
+        """Write ``token_embeddings``, ``[rows, longest, width]`` if padded, ``[1, tokens, width]`` if packed."""
         accepted = _packed.parameters(self.model)
         arguments = {key: value for key, value in features.items() if key in accepted and isinstance(value, Tensor)}
         offsets = features.get("cu_seq_lens_q")
@@ -293,7 +294,9 @@ class Transformer(InputModule):
         if "modality_config" not in config:
             config.pop("module_output_name", None)
         if "tokenizer_name_or_path" in config:
-            warn_once(logger, f"{source.pretty(cls.config_file_name)}: 'tokenizer_name_or_path' is deprecated and ignored")
+            warn_once(
+                logger, f"{source.pretty(cls.config_file_name)}: 'tokenizer_name_or_path' is deprecated and ignored"
+            )
             del config["tokenizer_name_or_path"]
         return cls._build({"model_name_or_path": model_name_or_path, **config, "backend": backend}, source)
 
@@ -324,4 +327,6 @@ def _check(task: str, backend: str, modality_config: dict[str, Any] | None, outp
         raise InputError("modality_config needs module_output_name beside it")
     others = [name for name in modality_config if name != "text"]
     if others or modality_config.get("text", {}).get("method") != "forward":
-        raise FolderError(f"modality_config: only text through 'forward' is supported, got {', '.join(modality_config)}")
+        raise FolderError(
+            f"modality_config: only text through 'forward' is supported, got {', '.join(modality_config)}"
+        )

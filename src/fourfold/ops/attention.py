@@ -1,8 +1,8 @@
 """Attention over a packed batch: every text attends to itself only, and nothing is computed on padding.
 
-Two ways give the same numbers. :func:`grouped` (any device, any dtype, any mask) runs texts of equal length together through
-``scaled_dot_product_attention`` without a padding mask. :func:`varlen` (CUDA, half precision) gives the whole batch to the
-variable-length kernel of torch.
+Two ways give the same numbers. :func:`grouped` (any device, any dtype, any mask) runs texts of equal length together
+through ``scaled_dot_product_attention`` without a padding mask. :func:`varlen` (CUDA, half precision) gives the whole
+batch to the variable-length kernel of torch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ CAUSAL = Window(UNLIMITED, 0)
 
 
 def window_of(allowed: Callable[[Tensor, Tensor], Tensor], length: int, device: torch.device) -> Window | Tensor:
-    """Return the window that a mask function describes, or its whole boolean ``[length, length]`` if it is not a window.
+    """Return the window that a mask function describes, or its boolean ``[length, length]`` if it is no window.
 
     Args:
         allowed: Takes query and key positions (broadcast against each other) and says whether attention is allowed.
@@ -137,7 +138,13 @@ class Packing:
 
 
 def grouped(
-    query: Tensor, key: Tensor, value: Tensor, packing: Packing, window: Window | Tensor, scale: float | None, dropout: float = 0.0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packing: Packing,
+    window: Window | Tensor,
+    scale: float | None,
+    dropout: float = 0.0,
 ) -> Tensor:
     """Attend within each text of a packed batch, texts of equal length together.
 
@@ -155,12 +162,12 @@ def grouped(
     """
     heads, tokens, size = query.shape[1:]
     outputs = []
-    shared = {"enable_gqa": True} if key.shape[1] != heads else {}
+    shared = key.shape[1] != heads
     for start, count, length in packing.groups:
-        part = [_texts(states, start, count, length) for states in (query, key, value)]
+        q, k, v = (_texts(states, start, count, length) for states in (query, key, value))
         mask, causal = _mask_for(packing, window, length, query.device)
         out = functional.scaled_dot_product_attention(
-            *part, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale, **shared
+            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=shared
         )
         outputs.append(out.transpose(1, 2).reshape(count * length, heads, value.shape[-1]))
     if len(outputs) == 1:
@@ -174,7 +181,9 @@ def _texts(states: Tensor, start: int, count: int, length: int) -> Tensor:
     return group.unflatten(1, (count, length)).transpose(0, 1)
 
 
-def _mask_for(packing: Packing, window: Window | Tensor, length: int, device: torch.device) -> tuple[Tensor | None, bool]:
+def _mask_for(
+    packing: Packing, window: Window | Tensor, length: int, device: torch.device
+) -> tuple[Tensor | None, bool]:
     if isinstance(window, Tensor):
         return window[:length, :length], False
     window = window.clipped(length)
@@ -199,7 +208,7 @@ def varlen_fits(query: Tensor, window: Window | Tensor, dropout: float) -> bool:
 
 
 @cache
-def _varlen_kernel() -> Callable[..., Tensor] | None:
+def _varlen_kernel() -> Callable[..., Any] | None:
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:  # torch before 2.10

@@ -1,9 +1,9 @@
 """Run linear layers on the CPU through the faster of torch's two matrix libraries.
 
-torch gives float32 products on an x86 CPU to MKL, which on processors of other makers than its own takes an older code path
-(half the speed on AMD Zen 5 with AVX-512). The same build of torch carries oneDNN, which looks at the processor's features. The
-numbers agree to float32 rounding, no weight is copied, and the model is not touched: a function mode, active only inside the
-block and only in its thread, sends ``torch.nn.functional.linear`` there.
+torch gives float32 products on an x86 CPU to MKL, which on processors of other makers than its own takes an older code
+path (half the speed on AMD Zen 5 with AVX-512). The same build of torch carries oneDNN, which looks at the processor's
+features. The numbers agree to float32 rounding, no weight is copied, and the model is not touched: a function mode,
+active only inside the block and only in its thread, sends ``torch.nn.functional.linear`` there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _CLEARLY_FASTER = 1.1
 
 
 class _OneDNN(TorchFunctionMode):
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
         if func is functional.linear and not kwargs and len(args) >= 2:
             states, weight = args[0], args[1]
             if states.dtype is torch.float32 and weight.dtype is torch.float32 and states.device.type == "cpu":

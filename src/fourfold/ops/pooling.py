@@ -1,8 +1,8 @@
 """Pooling over segments: many token vectors become one vector a text.
 
-Every function works on flat hidden states ``[tokens, width]`` and :class:`Segments`, which say which tokens belong to which
-row. Packed batches are flat already; a padded batch is flattened by :meth:`Segments.from_mask`, so no formula knows padding.
-Sums run in float32 for half-precision inputs and the result has the input's dtype.
+Every function works on flat hidden states ``[tokens, width]`` and :class:`Segments`, which say which tokens belong to
+which row. Packed batches are flat already; a padded batch is flattened by :meth:`Segments.from_mask`, so no formula
+knows padding. Sums run in float32 for half-precision inputs and the result has the input's dtype.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def mean(hidden: Tensor, segments: Segments, divisor: Tensor | None = None) -> T
 
 
 def mean_sqrt(hidden: Tensor, segments: Segments, divisor: Tensor | None = None) -> Tensor:
-    """Return each row's sum divided by the square root of its number of tokens (or of ``divisor``), ``[rows, width]``."""
+    """Return each row's sum over the square root of its number of tokens (or of ``divisor``), ``[rows, width]``."""
     divisor = (segments.count if divisor is None else divisor).to(_wide(hidden).dtype)
     return _divided(_sum(hidden, segments), divisor.clamp(min=1e-9).sqrt(), hidden.dtype)
 

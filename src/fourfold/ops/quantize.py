@@ -33,10 +33,12 @@ def quantize_embeddings(
 
     Args:
         embeddings: ``[rows, width]``, an array, a tensor or a list of either.
-        precision: ``float32`` only converts; ``int8`` and ``uint8`` give 256 levels between a dimension's smallest and largest
-            value; ``binary`` (int8) and ``ubinary`` (uint8) give one bit a dimension, eight to a byte, high bit first.
+        precision: ``float32`` only converts; ``int8`` and ``uint8`` give 256 levels between a dimension's smallest and
+            largest value; ``binary`` (int8) and ``ubinary`` (uint8) give one bit a dimension, eight to a byte, high
+            bit first.
         ranges: ``[2, width]``, the smallest and largest value of each dimension, for ``int8`` and ``uint8``.
-        calibration_embeddings: Vectors to take the ranges from, where ``ranges`` is None; else ``embeddings`` themselves.
+        calibration_embeddings: Vectors to take the ranges from, where ``ranges`` is None; else ``embeddings``
+            themselves.
 
     Returns:
         ``[rows, width]``, or ``[rows, ceil(width / 8)]`` for the binary forms.
@@ -66,9 +68,13 @@ def _ranges(vectors: NDArray[Any], ranges: Any, calibration: Any) -> tuple[NDArr
         return low, high
     source = vectors if calibration is None else as_array(calibration)
     if source.ndim < 2 or len(source) == 1:
-        raise InputError("int8 and uint8 need the range of each dimension, and one vector has none: give ranges or more vectors")
+        raise InputError(
+            "int8 and uint8 need the range of each dimension, and one vector has none: give ranges or more vectors"
+        )
     if len(source) < _FEW:
-        logger.warning("quantisation ranges come from only %d vectors; give calibration_embeddings for steadier ones", len(source))
+        logger.warning(
+            "quantisation ranges come from only %d vectors; give calibration_embeddings for steadier ones", len(source)
+        )
     if len(source) == 0:
         return np.zeros(vectors.shape[-1], np.float32), np.zeros(vectors.shape[-1], np.float32)
     return source.min(axis=0), source.max(axis=0)

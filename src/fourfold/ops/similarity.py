@@ -1,8 +1,8 @@
 """How alike vectors are: all pairs, or row by row.
 
-The formulas are written once for numpy arrays and torch tensors. :func:`compare` keeps the library of its inputs; the named
-functions (``cos_sim``, ``pairwise_dot_score``, ...) are the contract's and return torch tensors whatever they are given. Half
-precision is computed in float32, float64 stays float64. A zero vector has cosine 0 to everything.
+The formulas are written once for numpy arrays and torch tensors. :func:`compare` keeps the library of its inputs; the
+named functions (``cos_sim``, ``pairwise_dot_score``, ...) are the contract's and return torch tensors whatever they
+are given. Half precision is computed in float32, float64 stays float64. A zero vector has cosine 0 to everything.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def compare(name: str, a: Vectors, b: Vectors, *, pairwise: bool = False) -> Any
     """
     formulas = _PAIRWISE if pairwise else _ALL_PAIRS
     if name not in formulas:
-        raise InputError(f"similarity must be one of {', '.join(formulas)}; got {name!r}.{did_you_mean(name, formulas)}")
+        raise InputError(
+            f"similarity must be one of {', '.join(formulas)}; got {name!r}.{did_you_mean(name, formulas)}"
+        )
     first, second = _wide(a), _wide(b)
     if not pairwise:
         first, second = (v[None] if v.ndim == 1 else v for v in (first, second))
@@ -151,7 +153,7 @@ class SimilarityFunction(Enum):
 
     COSINE = "cosine"
     DOT_PRODUCT = "dot"
-    DOT = "dot"
+    DOT = "dot"  # noqa: PIE796 - an alias, by the contract
     EUCLIDEAN = "euclidean"
     MANHATTAN = "manhattan"
 
@@ -161,7 +163,9 @@ class SimilarityFunction(Enum):
         return _FUNCTIONS[_member(similarity_function)][0]
 
     @staticmethod
-    def to_similarity_pairwise_fn(similarity_function: str | SimilarityFunction) -> Callable[[Vectors, Vectors], torch.Tensor]:
+    def to_similarity_pairwise_fn(
+        similarity_function: str | SimilarityFunction,
+    ) -> Callable[[Vectors, Vectors], torch.Tensor]:
         """Return the row-by-row function of a name or member; raises ``ValueError`` if unknown."""
         return _FUNCTIONS[_member(similarity_function)][1]
 

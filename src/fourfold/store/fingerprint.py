@@ -16,7 +16,8 @@ _NOT_CONTENT = {".md", ".pdf", ".png", ".gitattributes"}
 def fingerprint(source: Source) -> str:
     """Return 16 hexadecimal digits that change with the folder's settings, tokenizer or weights.
 
-    Small files count whole; of large ones the size and evenly spread samples, so that a model of gigabytes takes milliseconds.
+    Small files count whole; of large ones the size and evenly spread samples, so that a model of gigabytes takes
+    milliseconds.
     """
     anchor = source.file("modules.json") or source.need("config.json")
     root = anchor.parent

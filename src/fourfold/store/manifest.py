@@ -1,4 +1,4 @@
-"""``modules.json`` and ``config_sentence_transformers.json``: which modules a folder holds, and the model's own settings."""
+"""``modules.json`` and ``config_sentence_transformers.json``: a folder's modules, and the model's own settings."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def read_modules(source: Source) -> list[ModuleEntry] | None:
     """Return the entries of ``modules.json`` in order, or None if the folder is a plain checkpoint.
 
     Raises:
-        FolderError: If the file is not a list of objects with string ``name``, ``path`` and ``type``, or a path leaves the folder.
+        FolderError: If the file is not a list of objects with string ``name``, ``path`` and ``type``, or a path leaves
+            the folder.
     """
     raw = source.json(MODULES_FILE)
     if raw is None:
@@ -140,7 +141,9 @@ def _versions() -> dict[str, str]:
 def _warn_if_newer(version: Any, origin: str) -> None:
     saved = version.get("sentence_transformers") if isinstance(version, dict) else None
     if isinstance(saved, str) and _numbers(saved) > _numbers(CONTRACT_VERSION):
-        logger.warning("%s was saved by version %s, newer than %s: some settings may be unknown", origin, saved, CONTRACT_VERSION)
+        logger.warning(
+            "%s was saved by version %s, newer than %s: some settings may be unknown", origin, saved, CONTRACT_VERSION
+        )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -165,7 +168,7 @@ def check_requirements(requirements: Any, origin: str) -> None:
 def _unmet(name: str, wanted: Any, origin: str) -> str | None:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-    specifier = wanted.get("specifier") if isinstance(wanted, dict) else wanted
+    specifier: Any = wanted.get("specifier") if isinstance(wanted, dict) else wanted
     reason = wanted.get("reason") if isinstance(wanted, dict) else None
     try:
         accepted = SpecifierSet(specifier)

@@ -11,7 +11,8 @@ from typing import Any
 
 from fourfold.errors import FolderError, MissingFileError
 
-# Checkpoints of the first transformers releases live on the hub without an organisation, so their names stay as they are.
+# Checkpoints of the first transformers releases live on the hub without an organisation, so their names stay as they
+# are.
 _BERT = "cased uncased chinese cased-finetuned-mrpc german-cased german-dbmdz-cased german-dbmdz-uncased"
 _WHOLE_WORD = " -whole-word-masking -whole-word-masking-finetuned-squad"
 BARE_HUB_NAMES = frozenset(
@@ -58,7 +59,9 @@ def locate(name: str, organization: str | None) -> str:
     if Path(name).is_dir():
         return name
     if Path(name).exists():
-        raise NotADirectoryError(f"model path {name!r} is a file; give the folder that holds modules.json or config.json")
+        raise NotADirectoryError(
+            f"model path {name!r} is a file; give the folder that holds modules.json or config.json"
+        )
     if name.count("/") > 1 or (os.name == "nt" and "\\" in name) or name.startswith((".", "/", "~")):
         raise FileNotFoundError(f"model folder {name!r} does not exist")
     if organization and "/" not in name and name.lower() not in BARE_HUB_NAMES:
@@ -116,7 +119,9 @@ class Source:
         """Return a local copy of ``path``; raises :class:`~fourfold.errors.MissingFileError` if it is absent."""
         found = self.file(path)
         if found is None:
-            raise MissingFileError(f"{self.pretty(path)} is missing; the model folder is incomplete{self._offline_hint()}")
+            raise MissingFileError(
+                f"{self.pretty(path)} is missing; the model folder is incomplete{self._offline_hint()}"
+            )
         return found
 
     def json(self, path: str) -> Any:

@@ -34,7 +34,8 @@ def read_arrays(source: Source) -> dict[str, NDArray[Any]]:
 
 # safetensors' own numpy reader copies each tensor into memory; a view of the file starts at once and shares pages.
 _DTYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1",
+    "BOOL": "?",
 }  # fmt: skip
 
 
@@ -45,7 +46,9 @@ def _header(path: Path, origin: str) -> tuple[dict[str, Any], int]:
         size = int.from_bytes(file.read(8), "little")
         total = path.stat().st_size
         if size > total - 8:
-            raise FolderError(f"{origin} is truncated or not a safetensors file: its header claims {size} of {total} bytes")
+            raise FolderError(
+                f"{origin} is truncated or not a safetensors file: its header claims {size} of {total} bytes"
+            )
         try:
             header = json.loads(file.read(size))
             header.pop("__metadata__", None)
@@ -62,7 +65,9 @@ def _view(data: NDArray[np.uint8], name: str, entry: Any, origin: str) -> NDArra
     except (KeyError, TypeError, ValueError):
         raise FolderError(f"{origin}: tensor {name!r} has an unusable header entry {entry!r}") from None
     if not 0 <= start <= end <= len(data) or end - start != int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
-        raise FolderError(f"{origin} is truncated: tensor {name!r} of shape {shape} does not fit its bytes {start}-{end}")
+        raise FolderError(
+            f"{origin} is truncated: tensor {name!r} of shape {shape} does not fit its bytes {start}-{end}"
+        )
     return data[start:end].view(dtype).reshape(shape)
 
 
@@ -94,7 +99,9 @@ def read_tensors(source: Source) -> dict[str, torch.Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise FolderError(f"{source.pretty(PICKLE_FILE)} cannot be read: {error}") from None
     if not isinstance(tensors, dict):
-        raise FolderError(f"{source.pretty(PICKLE_FILE)} must hold a dictionary of tensors, got {type(tensors).__name__}")
+        raise FolderError(
+            f"{source.pretty(PICKLE_FILE)} must hold a dictionary of tensors, got {type(tensors).__name__}"
+        )
     return tensors
 
 

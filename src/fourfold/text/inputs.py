@@ -16,8 +16,8 @@ Text = str | tuple[str, str] | list[str]
 def is_single(value: Any) -> bool:
     """Whether ``value`` is one input rather than a batch of inputs.
 
-    A string is one input, and so is a list of chat messages. Lists, tuples, dataset columns and arrays of strings are batches.
-    Anything else counts as one input, and is refused later if no module takes it.
+    A string is one input, and so is a list of chat messages. Lists, tuples, dataset columns and arrays of strings are
+    batches. Anything else counts as one input, and is refused later if no module takes it.
     """
     if isinstance(value, list):
         return bool(value) and isinstance(value[0], dict) and {"role", "content"} <= value[0].keys()

@@ -51,7 +51,9 @@ def resolve(
     if name is None:
         return None
     if name not in prompts:
-        raise InputError(f"prompt name {name!r} is not among the prompts: {_names(prompts)}.{did_you_mean(name, prompts)}")
+        raise InputError(
+            f"prompt name {name!r} is not among the prompts: {_names(prompts)}.{did_you_mean(name, prompts)}"
+        )
     return prompts[name] or None
 
 

@@ -117,7 +117,9 @@ def _cut_one(tokenizer: Tokenizer, text: str, limit: int) -> str:
     head = replace_surrogates(text[:limit])
     encoding = tokenizer.encode(head)
     truncated = bool(encoding.overflowing)
-    ends = [end for (_, end), special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not special]
+    ends = [
+        end for (_, end), special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not special
+    ]
     return head if truncated and max(ends, default=0) <= len(head) - _CUT_MARGIN else text
 
 
