@@ -25,31 +25,7 @@ _SIZE = {
     "max_position_embeddings": LONGEST,
 }  # fmt: skip
 _DECODER = {**_SIZE, "num_key_value_heads": 2, "head_dim": 8}
-_WORDS = ["the", "a", "of", "and", "to", "in", "is", "it", "query", "document", "text", "short", "long", "world", "hello"]
-    "the",
-    "a",
-    "an",
-    "of",
-    "and",
-    "to",
-    "in",
-    "is",
-    "it",
-    "that",
-    "for",
-    "on",
-    "with",
-    "as",
-    "query",
-    "document",
-    "text",
-    "model",
-    "search",
-    "short",
-    "long",
-    "world",
-    "hello",
-]
+_WORDS = ["the", "a", "an", "of", "and", "to", "in", "is", "query", "document", "text", "short", "long", "world"]
 
 
 @dataclass(frozen=True)
