@@ -13,9 +13,10 @@ from fourfold.errors import FolderError, InputError
 from fourfold.store.layouts import part_name
 from fourfold.store.manifest import read_modules
 from fourfold.store.source import Source
+from fourfold.store.tokenizer import read_tokenizer
 from fourfold.store.weights import SAFETENSORS_FILE, read_arrays
 from fourfold.text.inputs import check_texts
-from fourfold.text.tokenizer import FastTokenizer, read_tokenizer
+from fourfold.text.tokenizer import FastTokenizer
 
 
 class StaticBackend:

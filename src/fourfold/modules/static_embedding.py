@@ -13,10 +13,11 @@ from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError, WeightsError
 from fourfold.modules._base import Features, InputModule
 from fourfold.store.source import Source
+from fourfold.store.tokenizer import read_tokenizer
 from fourfold.store.weights import read_tensors
 from fourfold.text.inputs import check_texts
 from fourfold.text.prompts import prepend
-from fourfold.text.tokenizer import FastTokenizer, read_tokenizer
+from fourfold.text.tokenizer import FastTokenizer
 
 
 class StaticEmbedding(InputModule):

@@ -9,11 +9,9 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from fourfold.containers import Tokens
-from fourfold.errors import FolderError, InputError
-from fourfold.store.source import Source
+from fourfold.errors import InputError
 from fourfold.text.inputs import replace_surrogates
 
-TOKENIZER_FILE = "tokenizer.json"
 # A text longer than this many characters a wanted token is cut before it is tokenised: a book costs as much as a page.
 _CHARACTERS_PER_TOKEN = 32
 # The cut counts only if the last kept token ends this far before it, so that it cannot have changed a token.
@@ -38,11 +36,6 @@ class FastTokenizer:
         self._base = base
         # Setting truncation while another thread encodes fails ("Already borrowed"), so each user takes one from here.
         self._idle: list[Tokenizer] = [base] if owned else []
-
-    @classmethod
-    def read(cls, source: Source, *, add_special_tokens: bool = True) -> FastTokenizer:
-        """Read ``tokenizer.json`` of a model folder."""
-        return cls(read_tokenizer(source), add_special_tokens=add_special_tokens, owned=True)
 
     @contextlib.contextmanager
     def _borrowed(self, max_length: int | None) -> Iterator[Tokenizer]:
@@ -92,15 +85,6 @@ class FastTokenizer:
             encoding = tokenizer.encode(replace_surrogates(prompt), add_special_tokens=self.add_special_tokens)
         closed = len(encoding.ids) > 0 and encoding.special_tokens_mask[-1] == 1
         return len(encoding.ids) - int(closed)
-
-
-def read_tokenizer(source: Source) -> Tokenizer:
-    """Read ``tokenizer.json``; a damaged one is a :class:`~fourfold.errors.FolderError`."""
-    path = source.need(TOKENIZER_FILE)
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust side raises plain Exception
-        raise FolderError(f"{source.pretty(TOKENIZER_FILE)} cannot be read: {error}") from None
 
 
 def _cut(tokenizer: Tokenizer, texts: Sequence[Any], max_length: int | None) -> Sequence[Any]:
