@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from fourfold.errors import FolderError, UnknownKeyError, did_you_mean
+from fourfold.errors import FolderError, InputError, UnknownKeyError, did_you_mean
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into, read_tensors, save_module
@@ -110,9 +110,7 @@ class Module(nn.Module, ABC):
             raise UnknownKeyError(f"{origin}: {cls.__name__} needs the key {missing[0]!r}")
         try:
             return cls(**config)
-        except FolderError:
-            raise
-        except (TypeError, ValueError) as error:
+        except (InputError, TypeError) as error:
             raise FolderError(f"{origin}: {error}") from error
 
     @classmethod

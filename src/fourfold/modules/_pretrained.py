@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fourfold.containers import Tokens
+from fourfold.errors import FolderError, WeightsError
 
 
 def config(name: str, kwargs: dict[str, Any]) -> Any:
@@ -21,16 +22,30 @@ def config(name: str, kwargs: dict[str, Any]) -> Any:
     return loaded
 
 
-def model(name: str, config: Any, kwargs: dict[str, Any]) -> Any:
-    """Load the encoder in evaluation mode; of an encoder-decoder only the encoder."""
+def model(name: str, config: Any, given: dict[str, Any]) -> Any:
+    """Load the encoder in evaluation mode; of an encoder-decoder only the encoder.
+
+    Raises:
+        WeightsError: If weights have another shape than the config says.
+    """
     import transformers
 
+    kwargs = dict(given)
+
     encoder = _ENCODERS.get(config.model_type)
-    if encoder is None:
-        return transformers.AutoModel.from_pretrained(name, config=config, **kwargs)
-    cls = getattr(transformers, encoder)
-    kwargs = {key: value for key, value in kwargs.items() if key != "trust_remote_code"}
-    return cls.from_pretrained(name, config=config, **kwargs)
+    cls = transformers.AutoModel if encoder is None else getattr(transformers, encoder)
+    if encoder is not None:
+        kwargs = {key: value for key, value in kwargs.items() if key != "trust_remote_code"}
+    # Weights of another shape are collected rather than refused by transformers, so that the error can name them.
+    kwargs = {"ignore_mismatched_sizes": True, **kwargs, "output_loading_info": True}
+    loaded, info = cls.from_pretrained(name, config=config, **kwargs)
+    if info["mismatched_keys"] and "ignore_mismatched_sizes" not in given:
+        wrong = [
+            f"{key!r} has shape {tuple(got)}, config.json asks for {tuple(want)}"
+            for key, got, want in sorted(info["mismatched_keys"])
+        ]
+        raise WeightsError(f"weights in {name} do not fit {type(loaded).__name__}: {'; '.join(wrong[:5])}")
+    return loaded
 
 
 _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
@@ -43,7 +58,10 @@ def tokenizer(name: str, config: Any, kwargs: dict[str, Any], max_seq_length: in
     kwargs = dict(kwargs)
     if max_seq_length is not None:
         kwargs.setdefault("model_max_length", max_seq_length)
-    loaded = AutoTokenizer.from_pretrained(name, **kwargs)
+    try:
+        loaded = AutoTokenizer.from_pretrained(name, **kwargs)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise FolderError(f"{name}: the tokenizer's files cannot be read: {error!r}") from error
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if kwargs.get("model_max_length") is None and positions is not None and positions != -1:
         loaded.model_max_length = min(loaded.model_max_length, positions)

@@ -16,6 +16,7 @@ from fourfold.modules._base import Features, InputModule, warn_once
 from fourfold.ops.attention import Packing
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
+from fourfold.store.weights import check_checkpoint
 from fourfold.text.inputs import check_texts
 from fourfold.text.prompts import prepend
 from fourfold.text.tokenizer import FastTokenizer
@@ -283,6 +284,7 @@ class Transformer(InputModule):
         """Build the module from its folder; the caller's dictionaries win over those that the folder states."""
         source = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)
         config = {**(init_defaults or {}), **cls.read_config(source)}
+        check_checkpoint(source)
         hub = {
             "subfolder": subfolder, "token": token, "cache_dir": source.cache_folder, "revision": revision,
             "local_files_only": local_files_only, "trust_remote_code": trust_remote_code,

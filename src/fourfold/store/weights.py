@@ -71,6 +71,28 @@ def _view(data: NDArray[np.uint8], name: str, entry: Any, origin: str) -> NDArra
     return data[start:end].view(dtype).reshape(shape)
 
 
+def check_checkpoint(source: Source) -> None:
+    """Look at a local transformers checkpoint before transformers does, for errors that name the file.
+
+    Raises:
+        FolderError: If ``config.json`` is no JSON object, or a safetensors file is damaged.
+    """
+    if not source.is_local:
+        return
+    source.object("config.json")
+    path = source.file(SAFETENSORS_FILE)
+    if path is not None:
+        origin = source.pretty(SAFETENSORS_FILE)
+        header, start = _header(path, origin)
+        try:
+            end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise FolderError(f"{origin} is not a safetensors file: its header names no data_offsets") from None
+        if start + end != path.stat().st_size:
+            size = path.stat().st_size
+            raise FolderError(f"{origin} is truncated: its header describes {start + end} bytes, the file has {size}")
+
+
 def read_tensors(source: Source) -> dict[str, torch.Tensor]:
     """Return the tensors of a module's weights file, on the CPU.
 
