@@ -16,7 +16,7 @@ from fourfold.ops.linear import fastest_linear
 from fourfold.text.inputs import character_count
 
 # Tokens above which a batch gets no faster: a CPU's cache is full, a GPU's cores are busy.
-_BEST_TOKENS = {"cpu": 4096, "cuda": 65536}
+_BEST_TOKENS = {"cpu": 2048, "cuda": 65536}
 _BEST_TOKENS_ELSEWHERE = 16384
 
 

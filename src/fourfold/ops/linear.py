@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -30,7 +30,8 @@ class _OneDNN(TorchFunctionMode):
     ) -> Any:
         if func is functional.linear and not kwargs and len(args) >= 2:
             states, weight = args[0], args[1]
-            if states.dtype is torch.float32 and weight.dtype is torch.float32 and states.device.type == "cpu":
+            plain = type(states) is Tensor and type(weight) in (Tensor, nn.Parameter)
+            if plain and states.dtype is weight.dtype is torch.float32 and states.device.type == "cpu":
                 return _onednn(states, weight, args[2] if len(args) > 2 else None)
         return func(*args, **(kwargs or {}))
 
@@ -41,7 +42,9 @@ def _onednn(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def fastest_linear(device: torch.device) -> AbstractContextManager[Any]:
     """Return a context in which inference on ``device`` uses the faster library; it changes no other thread."""
-    if device.type == "cpu" and not torch.is_grad_enabled() and onednn_wins():
+    # The operator takes no part in autograd, and would not see that autocast wants another type.
+    usable = device.type == "cpu" and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+    if usable and onednn_wins():
         return _OneDNN()
     return contextlib.nullcontext()
 
