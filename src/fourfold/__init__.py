@@ -26,7 +26,14 @@ __all__ = ["SentenceTransformer", "SimilarityFunction", "__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        try:
+            return getattr(importlib.import_module(_HOME[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "transformers"):
+                raise
+            from fourfold.errors import stand_in
+
+            return stand_in(name, error.name, "torch")
     if name == "testing":
         return importlib.import_module("fourfold.testing")
     raise AttributeError(f"module 'fourfold' has no attribute {name!r}")

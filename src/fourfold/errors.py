@@ -67,10 +67,32 @@ def require(package: str, extra: str, purpose: str) -> None:
         extra: Name of fourfold's extra that brings it.
         purpose: What needs it, as the start of a sentence, e.g. ``"SentenceTransformer"``.
     """
-    if importlib.util.find_spec(package) is None:
+    if not _installed(package):
         raise MissingExtraError(
             f'{purpose} needs the package {package}. Install it with: pip install "fourfold[{extra}]"'
         )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def stand_in(name: str, package: str, extra: str) -> type:
+    """Return a class that takes the place of one whose package is missing, and says so when it is built.
+
+    Args:
+        name: Name of the class.
+        package: Import name of the missing package.
+        extra: Name of fourfold's extra that brings it.
+    """
+
+    def refuse(self: object, *args: object, **kwargs: object) -> None:
+        require(package, extra, name)
+
+    return type(name, (), {"__init__": refuse, "__doc__": f'Needs {package}: pip install "fourfold[{extra}]"'})
 
 
 def did_you_mean(got: object, known: Iterable[str]) -> str:
