@@ -59,7 +59,7 @@ def machine() -> dict[str, str]:
 
 
 def gemm_limits(seconds: float = 0.5) -> dict[str, float]:
-    """Return the best measured GFLOP/s of float32 matrix products of MiniLM's shapes, for each library torch carries."""
+    """Return the best measured GFLOP/s of float32 products of MiniLM's shapes, for each library torch carries."""
     import torch
     from torch.nn import functional
 
@@ -87,7 +87,7 @@ def gemm_limits(seconds: float = 0.5) -> dict[str, float]:
 
 
 def alternate(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Run the contenders in turn, round after round, and return the seconds of each run; the first round is not counted."""
+    """Run the contenders in turn, round after round, and return the seconds of each; the first round is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for i in range(rounds + 1):
         for name, contender in contenders.items():

@@ -2,8 +2,8 @@
 
     python benchmarks/encode.py --data ../shared/data --output benchmarks/results/encode.md
 
-Both run all-MiniLM-L6-v2 in float32 on the CPU. Three profiles are drawn from ``texts/mixed_20k.txt.gz``: short (up to 64
-tokens), mixed (as they come) and long (128 tokens and more; the model cuts at 256).
+Both run all-MiniLM-L6-v2 in float32 on the CPU. Three profiles are drawn from ``texts/mixed_20k.txt.gz``: short (up to
+64 tokens), mixed (as they come) and long (128 tokens and more; the model cuts at 256).
 """
 
 from __future__ import annotations
@@ -197,14 +197,18 @@ def main() -> None:
     chosen = profiles(texts, theirs.tokenizer, arguments.texts)
     limits = common.gemm_limits()
     rows = throughput(ours, fastest, theirs, chosen, arguments.rounds, max(limits.values()))
+    columns = "profile | contender | texts/s | times faster | of the GEMM limit | largest difference | least cosine"
+    made_by = (
+        f"Made by `python {' '.join(sys.argv)}`: both in turn in one process, medians of {arguments.rounds} rounds."
+    )
     with tempfile.TemporaryDirectory() as scratch:
         parts = [
             "# Encoding: fourfold beside sentence-transformers",
-            f"Made by `python {' '.join(sys.argv)}`; both in turn in one process, medians of {arguments.rounds} rounds, all-MiniLM-L6-v2, CPU.",
+            f"{made_by} all-MiniLM-L6-v2 on the CPU.",
             "\n".join(f"- {key}: {value}" for key, value in common.machine().items()),
-            "\n".join(f"- float32 matrix products, {name}: {rate:.0f} GFLOP/s" for name, rate in limits.items()),
+            "\n".join(f"- float32 products, {name}: {rate:.0f} GFLOP/s" for name, rate in limits.items()),
             f"## Throughput ({arguments.texts} texts a profile)",
-            common.table(["profile", "contender", "texts/s", "times faster", "of the GEMM limit", "largest difference", "least cosine"], rows),
+            common.table(columns.split(" | "), rows),
             "## One text (milliseconds, median of 100)",
             common.table(["text", "sentence-transformers", "fourfold", "times faster"], latency(ours, theirs)),
             "## Start (seconds, median of fresh processes)",
@@ -213,7 +217,7 @@ def main() -> None:
             common.table(["library", "model loaded", "peak"], memory(folder, texts, 5000, Path(scratch))),
             "## From few texts to many (fourfold, short texts)",
             common.table(["texts", "texts/s"], scaling(ours, chosen["short"][0], arguments.scale)),
-        ]  # fmt: skip
+        ]
     report = "\n\n".join(parts) + "\n"
     print(report)
     if arguments.output:
