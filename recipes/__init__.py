@@ -1,0 +1,1 @@
+"""Scripts that make and measure the weights shipped in `fourfold.builtin`."""
