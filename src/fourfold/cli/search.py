@@ -45,7 +45,8 @@ def search(
     sources = [index.source() for index in indexes]
     passages = sum(len(index) for index in indexes)
     encoder = indexes[0].encoder if passages and mode != "lexical" else None
-    hits = rank(sources, question, top_k=top_k, mode=mode, encoder=encoder)
+    # Asks for more than is shown: what several files say in the same words is shown once.
+    hits = _distinct(rank(sources, question, top_k=2 * top_k + 10, mode=mode, encoder=encoder))[:top_k]
     if json:
         _print_json(hits)
     elif hits:
@@ -54,6 +55,14 @@ def search(
         _say("nothing found" if passages else "no text to search in " + ", ".join(map(str, path or [Path()])))
     if not hits:
         raise SystemExit(NOTHING_FOUND)
+
+
+def _distinct(hits: Sequence[Hit]) -> list[Hit]:
+    """Return the hits without those whose words, in order, are those of a better one."""
+    kept: dict[str, Hit] = {}
+    for hit in hits:
+        kept.setdefault(" ".join(hit.text.split()), hit)
+    return list(kept.values())
 
 
 def _indexes(paths: Sequence[Path], model: str | None) -> list[Index]:

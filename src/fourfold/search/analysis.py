@@ -20,8 +20,8 @@ words = re.compile(r"\w\w+").findall
 """Every word of a text as it stands there; one-letter words say too little."""
 
 _stem = Stemmer.Stemmer("english").stemWord
-_PARTS = re.compile(r"[^\W\d_]+?(?=[A-Z][a-z])|[a-z]+(?=[A-Z])|[^\W_]+")
-_JOINED = re.compile(r"[^_]_+[^_]|[a-z][A-Z]")
+_PARTS = re.compile(r"[^\W\d_]+?(?=[A-Z][a-z]{2})|[a-z]+(?=[A-Z])|[^\W_]+")
+_JOINED = re.compile(r"[^_]_+[^_]|[a-z][A-Z]|[A-Z]{2}[a-z]{2}")
 
 
 @lru_cache(maxsize=1 << 16)

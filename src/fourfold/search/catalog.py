@@ -89,7 +89,7 @@ class Catalog:
         """
         try:
             arrays = ArrayFile(folder / NAME)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return cls()
         try:
             version = (int(arrays.metadata["format"]), int(arrays.metadata["analysis"]))

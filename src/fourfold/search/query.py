@@ -104,13 +104,13 @@ def _lexical(sources: Sequence[Source], parts: list[tuple[Source, Part]], questi
 
 
 def _dense(parts: list[tuple[Source, Part]], question: str, encoder: Encoder) -> np.ndarray:
+    vector = encoder.encode_query([question], normalize_embeddings=True, show_progress_bar=False)[0]
     vectors = []
     for _, part in parts:
-        rows = open_vectors(part.segment, encoder.fingerprint)
+        rows = open_vectors(part.segment, encoder.fingerprint, len(vector))
         if rows is None:
             raise SearchIndexError(f"the index in {part.segment.folder} lacks this model's vectors; update it first")
         vectors.append(rows)
-    vector = encoder.encode_query([question], normalize_embeddings=True, show_progress_bar=False)[0]
     return np.concatenate(dense.scores(vectors, np.asarray(vector, np.float32)))
 
 

@@ -23,7 +23,7 @@ from fourfold.search.readers import Unreadable, read_blocks
 from fourfold.search.scan import State, digest, trusted
 from fourfold.search.segments import SUFFIX, Segment, SegmentBuilder, merge_segments
 from fourfold.search.vectors import SUFFIX as VECTORS
-from fourfold.search.vectors import Encoder, build_vectors, open_rows
+from fourfold.search.vectors import Encoder, build_vectors, raw_rows
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done (``"reading"`` bytes, ``"encoding"`` passages), how much is done, and of how much."""
@@ -183,8 +183,8 @@ class Writer:
             start += len(rows)
         length = merge_segments(self.folder, target, parts)
         for model in models:
-            stored = [(open_rows(self.folder / f"{s.name}.{model}", s.rows), rows) for s, rows in parts]
-            replace_file(self.folder / f"{target}.{model}", (v[rows] for v, rows in stored if v is not None))
+            stored = ((raw_rows(self.folder / f"{s.name}.{model}", s.rows), rows) for s, rows in parts)
+            replace_file(self.folder / f"{target}.{model}", (vectors[rows] for vectors, rows in stored))
         self.entries = {name: catalogs.moved(entry, places) for name, entry in self.entries.items()}
         for name in group:
             del self.segments[name]

@@ -48,21 +48,28 @@ def path_of(segment: Segment, model: str) -> Path:
     return segment.folder / f"{segment.name}.{short}{SUFFIX}"
 
 
-def open_vectors(segment: Segment, model: str) -> np.ndarray | None:
-    """Return the memory-mapped rows, or None if they are not there (yet)."""
-    return open_rows(path_of(segment, model), segment.rows)
+def open_vectors(segment: Segment, model: str, width: int) -> np.ndarray | None:
+    """Return the memory-mapped rows, or None if they are not there (yet).
 
-
-def open_rows(path: Path, rows: int) -> np.ndarray | None:
-    """Return the memory-mapped rows of a file that should hold ``rows`` of them, or None if there is no such file."""
+    Raises:
+        SearchIndexError: if the file does not hold one vector of ``width`` numbers a passage.
+    """
+    path, kind = path_of(segment, model), row_type(width)
     try:
         size = path.stat().st_size
-        width = size // rows - 4
-        if width <= 0 or size % rows:
-            raise SearchIndexError(f"{path} is damaged: {size} bytes are not {rows} vectors. {MEND}")
-        return np.memmap(path, row_type(width), mode="r", shape=(rows,))
+        if size != segment.rows * kind.itemsize:
+            raise SearchIndexError(f"{path} is damaged: {size} bytes are not {segment.rows} vectors of {width}. {MEND}")
+        return np.memmap(path, kind, mode="r", shape=(segment.rows,))
     except FileNotFoundError:
         return None
+
+
+def raw_rows(path: Path, rows: int) -> np.ndarray:
+    """Return the vectors in a file as ``[rows, bytes]``, to be copied as they are."""
+    stored = np.memmap(path, np.uint8, mode="r")
+    if len(stored) % rows:
+        raise SearchIndexError(f"{path} is damaged: {len(stored)} bytes are not {rows} vectors. {MEND}")
+    return stored.reshape(rows, -1)
 
 
 def quantise(vectors: np.ndarray) -> np.ndarray:

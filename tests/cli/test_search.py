@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fourfold.cli.main import main
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "birds.md").write_text("# Birds\n\nThe heron waits.\n\n## Owls\n\nOwls hunt at night.\n")
+    (tmp_path / "docs" / "metal.txt").write_text("Iron rusts in water.\n")
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    try:
+        code = main(["search", *arguments])
+    except SystemExit as error:
+        code = error.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_plain_output(root, capsys):
+    code, out, err = run(capsys, "hunting owls", "docs", "--mode", "lexical")
+    assert (code, err) == (0, "")
+    head, body = out.rstrip("\n").split("\n")
+    assert head.startswith("docs/birds.md:7  ")
+    assert head.endswith("  Birds > Owls")
+    assert body == "    Owls hunt at night."
+
+
+def test_json_output(root, capsys):
+    code, out, err = run(capsys, "rusting iron", "docs", "--mode", "lexical", "--json")
+    assert (code, err) == (0, "")
+    (hit,) = json.loads(out)
+    assert {name: type(value) for name, value in hit.items()} == {
+        "path": str,
+        "line": int,
+        "score": float,
+        "text": str,
+        "heading": str,
+    }
+    assert (hit["path"], hit["line"], hit["text"]) == ("docs/metal.txt", 1, "Iron rusts in water.")
+
+
+def test_nothing_found(root, capsys):
+    assert run(capsys, "zebra", "docs", "--mode", "lexical") == (1, "", "fourfold: nothing found\n")
+    assert run(capsys, "zebra", "docs", "--mode", "lexical", "--json") == (1, "[]\n", "")
+
+
+def test_no_text_at_all(root, capsys):
+    (root / "empty").mkdir()
+    assert run(capsys, "zebra", "empty") == (1, "", "fourfold: no text to search in empty\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["", "docs"], "the question is empty"),
+        (["owls", "none"], "none does not exist"),
+        (["owls", "image.png"], "was left out: it is not text"),
+        (["owls", "docs", "--mode", "words"], "--mode"),
+        (["owls", "docs", "-k", "0"], "at least 1"),
+    ],
+)
+def test_wrong_requests_are_one_line_and_exit_code_2(root, capsys, arguments, message):
+    (root / "image.png").write_bytes(b"\x89PNG\0\0")
+    code, out, err = run(capsys, *arguments, "--json")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_damaged_index_and_rebuild(root, capsys):
+    run(capsys, "owls", "docs", "--mode", "lexical")
+    (root / "docs" / ".fourfold" / "catalog").write_text("nonsense")
+    code, _, err = run(capsys, "owls", "docs", "--mode", "lexical")
+    assert code == 2
+    assert "--rebuild" in err
+    assert run(capsys, "owls", "docs", "--mode", "lexical", "--rebuild")[0] == 0
+
+
+def test_several_paths_are_searched_as_one(root, capsys):
+    (root / "note.txt").write_text("Owls and iron owls.")
+    (root / "other.txt").write_text("Owls elsewhere.")
+    arguments = ["owls", "docs", "docs/birds.md", "note.txt", "--mode", "lexical", "--json"]
+    found = [hit["path"] for hit in json.loads(run(capsys, *arguments)[1])]
+    assert sorted(found) == ["docs/birds.md", "note.txt"]
+    assert not (root / "docs" / "docs").exists()
+    assert {hit["path"] for hit in json.loads(run(capsys, "owls", "--mode", "lexical", "--json")[1])} == {
+        "docs/birds.md",
+        "note.txt",
+        "other.txt",
+    }
+
+
+def test_left_out_files_are_told_once(root, capsys):
+    (root / "docs" / "blob.dat").write_bytes(b"\0")
+    assert "blob.dat was left out: it is not text" in run(capsys, "owls", "docs", "--mode", "lexical")[2]
+    assert run(capsys, "owls", "docs", "--mode", "lexical")[2] == ""
+
+
+def test_terminal_output_is_styled(root, capsys, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert main(["search", "hunting owls", "docs", "--mode", "lexical"]) == 0
+    assert "\x1b[1;33mOwls\x1b[0m" in terminal.getvalue()
+    assert "docs/birds.md" in terminal.getvalue()
+
+
+def test_the_same_passage_in_two_files_is_shown_once(root, capsys):
+    (root / "docs" / "copy.txt").write_text("Iron rusts in\nwater.")
+    assert len(json.loads(run(capsys, "rusting iron", "docs", "--mode", "lexical", "--json")[1])) == 1
+
+
+def test_a_search_loads_no_torch(root):
+    code = (
+        "import sys; from fourfold.cli.main import main\n"
+        "main(['search', 'owls', 'docs', '--mode', 'lexical'])\n"
+        "heavy = {'torch', 'transformers', 'rich', 'tqdm', 'huggingface_hub', 'pypdf'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    for _ in range(2):  # the first one indexes, which may show a bar
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert (process.returncode, process.stderr) == (0, "")
