@@ -75,7 +75,7 @@ class Module(nn.Module, ABC):
         local_files_only: bool = False,
         init_defaults: dict[str, Any] | None = None,
         **kwargs: Any,
-    ) -> Module:
+    ) -> Any:
         """Build the module from its folder.
 
         Args:
@@ -86,13 +86,13 @@ class Module(nn.Module, ABC):
             revision: Branch, tag or commit.
             local_files_only: Never use the network.
             init_defaults: Constructor arguments used where the folder's JSON has no such key.
-            **kwargs: Further loading options of the model, which a module that needs them declares.
+            **kwargs: Further loading options of the model, for modules whose :meth:`from_source` names them.
         """
         source = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)
-        return cls.from_source(source, init_defaults)
+        return cls.from_source(source, init_defaults, **kwargs)
 
     @classmethod
-    def from_source(cls, source: Source, init_defaults: dict[str, Any] | None = None) -> Module:
+    def from_source(cls, source: Source, init_defaults: dict[str, Any] | None = None, **options: Any) -> Module:
         """Build the module from its own folder: settings only; parts with weights load those too."""
         return cls._build({**(init_defaults or {}), **cls.read_config(source)}, source)
 

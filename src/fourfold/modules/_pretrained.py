@@ -8,6 +8,19 @@ from typing import Any
 
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, WeightsError
+from fourfold.store.source import Source
+
+
+def hub_keywords(source: Source, trust_remote_code: bool) -> dict[str, Any]:
+    """Return where to load from, as every ``from_pretrained`` takes it."""
+    return {
+        "subfolder": source.subfolder,
+        "token": source.token,
+        "cache_dir": source.cache_folder,
+        "revision": source.revision,
+        "local_files_only": source.offline,
+        "trust_remote_code": trust_remote_code,
+    }
 
 
 def config(name: str, kwargs: dict[str, Any]) -> Any:

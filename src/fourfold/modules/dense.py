@@ -97,20 +97,15 @@ class Dense(Module):
         self.save_torch_weights(output_path, safe_serialization)
 
     @classmethod
-    def load(
+    def from_source(
         cls,
-        model_name_or_path: str,
-        subfolder: str = "",
-        token: bool | str | None = None,
-        cache_folder: str | None = None,
-        revision: str | None = None,
-        local_files_only: bool = False,
+        source: Source,
         init_defaults: dict[str, Any] | None = None,
+        *,
         trust_remote_code: bool = False,
-        **kwargs: Any,
+        **options: Any,
     ) -> Dense:
         """Build the module from its folder; an activation outside torch needs ``trust_remote_code``."""
-        source = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)
         config = {**(init_defaults or {}), **cls.read_config(source)}
         origin = source.pretty(cls.config_file_name)
         for key in [key for key in config if key not in (*cls.config_keys, "use_residual")]:

@@ -115,7 +115,9 @@ class StaticEmbedding(InputModule):
         self.save_tokenizer(output_path)
 
     @classmethod
-    def from_source(cls, source: Source, init_defaults: dict[str, Any] | None = None) -> StaticEmbedding:
+    def from_source(
+        cls, source: Source, init_defaults: dict[str, Any] | None = None, **options: Any
+    ) -> StaticEmbedding:
         """Build the module from its folder, in this library's layout or model2vec's."""
         tokenizer = read_tokenizer(source)
         weights = table(read_tensors(source), source.pretty("model.safetensors"))

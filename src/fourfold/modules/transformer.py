@@ -265,30 +265,22 @@ class Transformer(InputModule):
         write_json(Path(output_path, self.config_file_name), self.get_config_dict())
 
     @classmethod
-    def load(
+    def from_source(
         cls,
-        model_name_or_path: str,
-        subfolder: str = "",
-        token: bool | str | None = None,
-        cache_folder: str | None = None,
-        revision: str | None = None,
-        local_files_only: bool = False,
+        source: Source,
         init_defaults: dict[str, Any] | None = None,
+        *,
         trust_remote_code: bool = False,
         model_kwargs: dict[str, Any] | None = None,
         processor_kwargs: dict[str, Any] | None = None,
         config_kwargs: dict[str, Any] | None = None,
         backend: str = "torch",
-        **kwargs: Any,
+        **options: Any,
     ) -> Transformer:
         """Build the module from its folder; the caller's dictionaries win over those that the folder states."""
-        source = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)
         config = {**(init_defaults or {}), **cls.read_config(source)}
         check_checkpoint(source)
-        hub = {
-            "subfolder": subfolder, "token": token, "cache_dir": source.cache_folder, "revision": revision,
-            "local_files_only": local_files_only, "trust_remote_code": trust_remote_code,
-        }  # fmt: skip
+        hub = _pretrained.hub_keywords(source, trust_remote_code)
         for name, given in zip(_KWARGS, (model_kwargs, processor_kwargs, config_kwargs), strict=True):
             saved = config.pop(name, None) or {}
             saved.pop("trust_remote_code", None)  # a folder cannot grant trust to itself
@@ -300,7 +292,7 @@ class Transformer(InputModule):
                 logger, f"{source.pretty(cls.config_file_name)}: 'tokenizer_name_or_path' is deprecated and ignored"
             )
             del config["tokenizer_name_or_path"]
-        return cls._build({"model_name_or_path": model_name_or_path, **config, "backend": backend}, source)
+        return cls._build({"model_name_or_path": source.name, **config, "backend": backend}, source)
 
     @classmethod
     def read_config(cls, source: Source) -> dict[str, Any]:
