@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,7 +35,7 @@ def test_only_a_single_text_may_exceed_the_budget(lengths, budget):
 @given(lengths, budgets)
 def test_no_batch_leaves_room_for_the_next_text(lengths, budget):
     batches = plan(lengths, budget)
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in itertools.pairwise(batches):
         grown = np.append(batch, following[0])
         assert cost(grown, lengths, budget) > budget.tokens or len(batch) == budget.rows
 
