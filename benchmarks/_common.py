@@ -86,16 +86,23 @@ def gemm_limits(seconds: float = 0.5) -> dict[str, float]:
     return best
 
 
-def alternate(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Run the contenders in turn, round after round, and return the seconds of each; the first round is not counted."""
+def alternate(
+    contenders: dict[str, Callable[[], object]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, object]]:
+    """Run the contenders in turn, round after round.
+
+    Returns:
+        The seconds of each run, the first round not counted, and what each contender returned last.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    results: dict[str, object] = {}
     for i in range(rounds + 1):
         for name, contender in contenders.items():
             start = time.perf_counter()
-            contender()
+            results[name] = contender()
             if i:
                 seconds[name].append(time.perf_counter() - start)
-    return seconds
+    return seconds, results
 
 
 def ratio(slow: Iterable[float], fast: Iterable[float]) -> float:

@@ -84,13 +84,11 @@ def throughput(ours, fastest, theirs, chosen, rounds: int, limit: float) -> list
                 fastest.encode(texts)
             ),
         }
-        seconds = common.alternate(contenders, rounds)
-        default = next(iter(seconds.values()))
-        reference = theirs.encode(texts)
+        seconds, results = common.alternate(contenders, rounds)
+        default, reference = next(iter(seconds.values())), next(iter(results.values()))
         work = flops(ours.config, lengths)
         for contender, taken in seconds.items():
-            model = theirs if contender.startswith("sentence") else fastest if "fastest" in contender else ours
-            vectors = model.encode(texts)
+            vectors = results[contender]
             middle = statistics.median(taken)
             rows.append([
                 name, contender, f"{len(texts) / middle:.0f}", f"{common.ratio(default, taken):.2f}",
@@ -179,7 +177,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=common.ROOT.parent / "shared" / "data")
-    parser.add_argument("--texts", type=int, default=2000, help="texts a profile")
+    parser.add_argument("--texts", type=int, default=600, help="texts a profile")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=int, nargs="*", default=[1000, 10000, 100000])
     parser.add_argument("--output", type=Path)
@@ -213,8 +211,8 @@ def main() -> None:
             common.table(["text", "sentence-transformers", "fourfold", "times faster"], latency(ours, theirs)),
             "## Start (seconds, median of fresh processes)",
             common.table(["library", "import", "model loaded", "first vector"], start_up(folder, 3)),
-            "## Peak memory (MB; encoding 5,000 mixed texts)",
-            common.table(["library", "model loaded", "peak"], memory(folder, texts, 5000, Path(scratch))),
+            "## Peak memory (MB; encoding 2,000 mixed texts)",
+            common.table(["library", "model loaded", "peak"], memory(folder, texts, 2000, Path(scratch))),
             "## From few texts to many (fourfold, short texts)",
             common.table(["texts", "texts/s"], scaling(ours, chosen["short"][0], arguments.scale)),
         ]
