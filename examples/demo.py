@@ -19,8 +19,8 @@ DEMO = ROOT / "demo"
 FOURFOLD = [sys.executable, "-m", "fourfold.cli.main"]
 
 QUESTIONS = [
-    "how do I run some cleanup code even when an error happens?",
-    "make two objects of my class comparable",
+    "which statement jumps to the next round of a loop?",
+    "print a number with two decimals",
     "how does fourfold avoid computing on padding?",
 ]
 SENTENCES = [

@@ -59,6 +59,16 @@ def test_many_columns_become_the_best_of_each_row():
     ]
 
 
+def test_a_text_without_room_over_its_column_is_a_number():
+    texts = [f"quite a long text that is number {i}" for i in range(1, 7)]
+    lines = list(similarity._lines(np.eye(6), texts, texts, 100))
+    assert lines[0].split() == ["1.", "2.", "3.", "4.", "5.", "6."]
+    assert lines[1].startswith("1. quite a long text that is number 1  ")
+    assert max(map(len, lines)) <= 100
+    narrow = list(similarity._lines(np.eye(6), texts, texts, 40))
+    assert narrow[:2] == [texts[0], "    0.0000  quite a long text that is n…"]
+
+
 def test_wide_and_odd_characters_keep_the_columns(model):
     lines = list(similarity._lines(np.eye(2), ["日本語", "a\tb\x1b[31m"], ["x", "y" * 40], 80))
     assert lines[1].startswith("日本語  ")

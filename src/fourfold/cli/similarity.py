@@ -17,7 +17,7 @@ from fourfold.errors import InputError
 
 # Where more columns do not fit side by side, each row shows this many of its best.
 _BEST = 3
-_NARROWEST, _WIDEST = 10, 26
+_NARROWEST, _WIDEST, _NUMBERED = 10, 26, 9
 # A picture of more cells than this could not be read, and its labels not be told apart.
 _MOST_IN_A_PICTURE = 200
 
@@ -63,14 +63,31 @@ def _lines(scores: Any, rows: list[str], columns: list[str], room: int) -> Itera
     label = min(max(map(width, rows)), max(room // 3, _NARROWEST))
     each = min(max(*map(width, columns), _NARROWEST), _WIDEST, (room - label) // len(columns) - 2)
     if each >= _NARROWEST:
-        yield " " * label + "".join(f"  {fit(text, each, right=True)}" for text in columns)
-        for text, row in zip(rows, scores, strict=True):
-            yield fit(text, label) + "".join(f"  {float(score):>{each}.4f}" for score in row)
-        return
-    for text, row in zip(rows, scores, strict=True):
+        yield from _table(
+            scores, [fit(text, label) for text in rows], [fit(text, each, right=True) for text in columns]
+        )
+    elif rows == columns and room - _NUMBERED * len(columns) > 2 * _NARROWEST:
+        # The same texts both ways: a number stands for a text that has no room over its column.
+        label = min(max(map(width, rows)) + 5, room - _NUMBERED * len(columns))
+        names = [fit(f"{position}. {text}", label) for position, text in enumerate(rows, 1)]
+        yield from _table(scores, names, [f"{position:>{_NUMBERED - 3}}." for position in range(1, len(columns) + 1)])
+    else:
+        yield from _best(scores, rows, columns, room)
+
+
+def _table(scores: Any, rows: list[str], columns: list[str]) -> Iterator[str]:
+    each = width(columns[0])
+    yield " " * width(rows[0]) + "".join(f"  {name}" for name in columns)
+    for name, row in zip(rows, scores, strict=True):
+        yield name + "".join(f"  {float(score):>{each}.{min(4, each - 4)}f}" for score in row)
+
+
+def _best(scores: Any, rows: list[str], columns: list[str], room: int) -> Iterator[str]:
+    itself = rows == columns
+    for i, (text, row) in enumerate(zip(rows, scores, strict=True)):
         yield fit(text, room).rstrip()
-        best = sorted(range(len(columns)), key=lambda j: (-float(row[j]), j))[:_BEST]
-        for j in best:
+        others = (j for j in range(len(columns)) if not (itself and i == j))
+        for j in sorted(others, key=lambda j: (-float(row[j]), j))[:_BEST]:
             yield f"  {float(row[j]):8.4f}  {fit(columns[j], room - 12).rstrip()}"
 
 
