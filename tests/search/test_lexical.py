@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fourfold.search import Index, analysis
+from fourfold.search import Index, analysis, lexical
+from fourfold.search.prior import Prior, builtin
 
 WORDS = "river bank water stone fish cloud rain storm light house running runner boats".split()  # noqa: SIM905
 
@@ -40,11 +41,9 @@ def index(tmp_path):
     return index
 
 
-def found(index, question):
-    scores = [0.0] * len(index)
-    for hit in index.search(question, mode="lexical", top_k=len(index)):
-        scores[hit.line - 1] = hit.score
-    return scores
+def found(index, question, prior=None):
+    segment = index.snapshot.parts[0].segment
+    return lexical.scores([segment], [None], index.snapshot.statistics, analysis.terms(question), prior)[0]
 
 
 QUESTIONS = ["river", "running water", "storm storm cloud", "the of", "nowhere", "Boats RUNNER, light!"]
@@ -78,3 +77,26 @@ def test_identifiers_are_found_by_their_parts(tmp_path):
     assert [h.line for h in index.search("read_csv", mode="lexical")] == [1]
     assert [h.line for h in index.search("server", mode="lexical")] == [2]
     assert [h.line for h in index.search("xml files", mode="lexical")] == [3]
+
+
+PRIOR = Prior(
+    b"the\nwater\nrun\n", passages=50, passage_length=200, zipf_share=0.1, zipf_shift=2.7, unknown_rank=40_000
+)
+
+
+def test_a_common_word_weighs_less_than_a_rare_one_in_a_small_collection(index):
+    assert PRIOR.holding("water") == pytest.approx(50 * (1 - math.exp(-20 / 4.7)))
+    assert PRIOR.holding("run") < PRIOR.holding("water") < 50
+    assert 0 < PRIOR.holding("ru") == PRIOR.holding("zzz") < 0.1
+    df = sum("water" in analysis.terms(text) for text in corpus()) + PRIOR.holding("water")
+    plain, weighted = found(index, "water"), found(index, "water", PRIOR)
+    held = plain > 0
+    n = len(index)
+    df_plain = int(held.sum())
+    ratio = math.log(1 + (n + 50 - df + 0.5) / (df + 0.5)) / math.log(1 + (n - df_plain + 0.5) / (df_plain + 0.5))
+    np.testing.assert_allclose(weighted[held] / plain[held], ratio, rtol=1e-5)
+
+
+def test_builtin_prior():
+    order = [builtin().holding(term) for term in ("of", "water", "heron", "qwertyuiop")]
+    assert order == sorted(order, reverse=True)

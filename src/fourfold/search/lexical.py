@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fourfold.search.prior import Prior
 from fourfold.search.segments import Segment
 
 K1, B = 1.5, 0.75
@@ -23,7 +24,11 @@ class Statistics:
 
 
 def scores(
-    segments: Sequence[Segment], alive: Sequence[np.ndarray | None], statistics: Statistics, terms: Sequence[str]
+    segments: Sequence[Segment],
+    alive: Sequence[np.ndarray | None],
+    statistics: Statistics,
+    terms: Sequence[str],
+    prior: Prior | None = None,
 ) -> list[np.ndarray]:
     """Score every passage by the terms of a question.
 
@@ -32,6 +37,7 @@ def scores(
         alive: For each, a mask ``[rows]`` of its live passages; None if all are.
         statistics: Of all live passages.
         terms: The question's terms; a repeated one counts as often as it is there.
+        prior: Passages assumed besides, for how rare a term is; None for plain BM25.
 
     Returns:
         For each segment ``[rows]`` float32; 0 where no term occurs or the passage is dead.
@@ -43,7 +49,9 @@ def scores(
         holding = sum(len(row) for row, _ in postings)
         if not holding:
             continue
-        rarity = math.log(1 + (statistics.passages - holding + 0.5) / (holding + 0.5))
+        passages = statistics.passages + (prior.passages if prior else 0)
+        having = holding + (prior.holding(term) if prior else 0)
+        rarity = math.log(1 + (passages - having + 0.5) / (having + 0.5))
         for segment, (row, count), score in zip(segments, postings, found, strict=True):
             norm = K1 * (1 - B + B * segment.length[row] / mean)
             score[row] += (repeats * rarity) * count / (count + norm)

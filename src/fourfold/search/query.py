@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from fourfold.errors import InputError, SearchIndexError, did_you_mean
-from fourfold.search import analysis, dense, fusion, lexical
+from fourfold.search import analysis, dense, fusion, lexical, prior
 from fourfold.search.hits import Hit
 from fourfold.search.snapshot import Part, Snapshot
 from fourfold.search.vectors import Encoder, open_vectors
@@ -100,7 +100,7 @@ def _lexical(sources: Sequence[Source], parts: list[tuple[Source, Part]], questi
     counts = [source.snapshot.statistics for source in sources]
     total = lexical.Statistics(sum(c.passages for c in counts), sum(c.length for c in counts))
     segments, alive = [part.segment for _, part in parts], [part.alive for _, part in parts]
-    return np.concatenate(lexical.scores(segments, alive, total, analysis.terms(question)))
+    return np.concatenate(lexical.scores(segments, alive, total, analysis.terms(question), prior.builtin()))
 
 
 def _dense(parts: list[tuple[Source, Part]], question: str, encoder: Encoder) -> np.ndarray:
