@@ -33,3 +33,8 @@ def scores(vectors: Sequence[np.ndarray], question: np.ndarray) -> list[np.ndarr
             score[start : start + rows] = (numbers @ question) * piece["scale"]
         found.append(score)
     return found
+
+
+def vector(stored: np.void) -> np.ndarray:
+    """Return one stored row as the vector ``[width]`` it stands for, float32."""
+    return np.asarray(stored["row"], np.float32) * stored["scale"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -59,26 +59,32 @@ def rank(sources: Sequence[Source], question: str, *, top_k: int, mode: Mode, en
     parts = [(source, part) for source in sources for part in source.snapshot.parts]
     if not parts:
         return []
-    masks = [mask for source in sources for mask in source.snapshot.masks(source.inside)]
-    kept = _kept(parts, masks)
-    words = meaning = None
-    if mode != "dense":
-        words = _lexical(sources, parts, question)[kept]
-    if mode != "lexical":
-        assert encoder is not None
-        meaning = _dense(parts, question, encoder)[kept]
-    if words is None or meaning is None:
-        scores = words if words is not None else meaning
-    else:
-        scores = fusion.fuse(words, meaning)
-    assert scores is not None
-    # Sums of the same numbers in another order differ in the last bits; equal passages must tie.
-    scores = np.round(scores.astype(np.float64), 6)
-    places = np.flatnonzero(kept) if isinstance(kept, np.ndarray) else np.arange(len(scores))
-    best = top(scores, top_k)
+    kept = _kept(parts, [mask for source in sources for mask in source.snapshot.masks(source.inside)])
     if mode == "lexical":
-        best = best[scores[best] > 0]
-    return _hits(parts, places[best], scores[best], top_k)
+        scores = _rounded(_lexical(sources, parts, question)[kept])
+    else:
+        assert encoder is not None
+        asked = np.asarray(encoder.encode_query([question], normalize_embeddings=True, show_progress_bar=False)[0])
+        vectors = _vectors(parts, encoder, len(asked))
+        scores = _rounded(np.concatenate(dense.scores(vectors, asked))[kept])
+        if mode == "hybrid":
+            words = _lexical(sources, parts, question)[kept]
+            scores = _rounded(fusion.fuse(words, scores))
+            best = _best(parts, kept, scores, fusion.FEEDBACK)
+            moved = fusion.feedback(asked, [dense.vector(vectors[place.part][place.row]) for place in best])
+            scores = _rounded(fusion.fuse(words, np.concatenate(dense.scores(vectors, moved))[kept]))
+    found = _best(parts, kept, scores, top_k)
+    return [
+        Hit(place.path, place.line, place.score, segment.texts[place.row], segment.headings[place.row])
+        for place in found
+        for segment in [parts[place.part][1].segment]
+        if mode != "lexical" or place.score > 0
+    ]
+
+
+def _rounded(scores: np.ndarray) -> np.ndarray:
+    """Drop the last bits: sums of the same numbers in another order differ in them, and equal passages must tie."""
+    return np.round(scores.astype(np.float64), 6)
 
 
 def top(scores: np.ndarray, count: int) -> np.ndarray:
@@ -103,29 +109,40 @@ def _lexical(sources: Sequence[Source], parts: list[tuple[Source, Part]], questi
     return np.concatenate(lexical.scores(segments, alive, total, analysis.terms(question), prior.builtin()))
 
 
-def _dense(parts: list[tuple[Source, Part]], question: str, encoder: Encoder) -> np.ndarray:
-    vector = encoder.encode_query([question], normalize_embeddings=True, show_progress_bar=False)[0]
+def _vectors(parts: list[tuple[Source, Part]], encoder: Encoder, width: int) -> list[np.ndarray]:
     vectors = []
     for _, part in parts:
-        rows = open_vectors(part.segment, encoder.fingerprint, len(vector))
+        rows = open_vectors(part.segment, encoder.fingerprint, width)
         if rows is None:
             raise SearchIndexError(f"the index in {part.segment.folder} lacks this model's vectors; update it first")
         vectors.append(rows)
-    return np.concatenate(dense.scores(vectors, np.asarray(vector, np.float32)))
+    return vectors
 
 
-def _hits(parts: list[tuple[Source, Part]], places: np.ndarray, scores: np.ndarray, count: int) -> list[Hit]:
-    """Turn positions over all parts into hits, ordered; only what is shown is read."""
+class _Place(NamedTuple):
+    """Where a passage stands; the order of the fields is that of the results."""
+
+    negative: float
+    path: str
+    line: int
+    row: int
+    part: int
+
+    @property
+    def score(self) -> float:
+        return -self.negative
+
+
+def _best(parts: list[tuple[Source, Part]], kept: np.ndarray | slice, scores: np.ndarray, count: int) -> list[_Place]:
+    """Return the first passages in order; ``scores`` are those of the rows that are ``kept``."""
+    chosen = top(scores, count)
+    rows = np.flatnonzero(kept)[chosen] if isinstance(kept, np.ndarray) else chosen
     starts = np.cumsum([0] + [part.segment.rows for _, part in parts])
-    found = []
-    for place, score in zip(places.tolist(), scores.tolist(), strict=True):
-        number = int(np.searchsorted(starts, place, side="right")) - 1
-        (source, part), row = parts[number], place - int(starts[number])
+    places = []
+    for at, score in zip(rows.tolist(), scores[chosen].tolist(), strict=True):
+        number = int(np.searchsorted(starts, at, side="right")) - 1
+        (source, part), row = parts[number], at - int(starts[number])
         name = source.snapshot.catalog.name(part.file_of(row))
         path = os.path.normpath(os.path.join(source.prefix, name)) if source.prefix else name  # noqa: PTH118
-        found.append((-score, path, int(part.segment.line[row]), row, part.segment))
-    found.sort(key=lambda hit: hit[:4])
-    return [
-        Hit(path, line, -negative, segment.texts[row], segment.headings[row])
-        for negative, path, line, row, segment in found[:count]
-    ]
+        places.append(_Place(-score, path, int(part.segment.line[row]), row, number))
+    return sorted(places)[:count]
