@@ -96,7 +96,6 @@ def test_a_model_that_needs_torch_says_how_to_get_it(without_torch):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.xfail(reason="the name is served by an import that fails before it can say so")
 def test_the_class_that_needs_torch_says_so_too(without_torch):
     done = without_torch("-c", "import fourfold; fourfold.SentenceTransformer('x')")
     assert 'pip install "fourfold[torch]"' in done.stderr
