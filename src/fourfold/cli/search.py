@@ -12,9 +12,9 @@ from fourfold.cli._options import Argument, Option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fourfold.search.changes import Changes
     from fourfold.search.hits import Hit
     from fourfold.search.index import Index
-    from fourfold.search.update import Changes
 
 NOTHING_FOUND = 1
 
@@ -161,7 +161,7 @@ def _print_styled(hits: Sequence[Hit], question: str) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    from fourfold.search.hits import found_words
+    from fourfold.search.excerpt import found_words
 
     console = Console(highlight=False)
     for number, hit in enumerate(hits):
@@ -181,7 +181,7 @@ def _shown(hit: Hit, question: str) -> list[str]:
     import re
     import textwrap
 
-    from fourfold.search.hits import excerpt
+    from fourfold.search.excerpt import excerpt
 
     return [line for line in textwrap.dedent(excerpt(hit.text, question)).split("\n") if re.search(r"\w", line)]
 

@@ -12,8 +12,8 @@ from weakref import WeakValueDictionary
 from fourfold.errors import InputError, SearchIndexError
 from fourfold.search import catalog as catalogs
 from fourfold.search.catalog import KEPT, Catalog
+from fourfold.search.changes import Changes, Progress
 from fourfold.search.hits import Hit
-from fourfold.search.lock import locked
 from fourfold.search.query import Mode, Source, rank
 from fourfold.search.scan import State, scan
 from fourfold.search.snapshot import Snapshot
@@ -21,7 +21,7 @@ from fourfold.search.vectors import Encoder, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from fourfold.search.update import Changes, Progress, Writer
+    from fourfold.search.update import Writer
 
 FOLDER = ".fourfold"
 
@@ -124,7 +124,7 @@ class Index:
 
         Args:
             vectors: Also encode what lacks vectors of the model; lexical search can do without.
-            progress: Told about the work; see :data:`fourfold.search.update.Progress`.
+            progress: Told about the work; see :data:`fourfold.search.changes.Progress`.
 
         Raises:
             SearchIndexError: if the index is damaged, or another process writes it for longer than ``timeout``.
@@ -132,8 +132,6 @@ class Index:
         found = self._found()
         self._snapshot = None
         if self._fresh(self.snapshot.catalog, found) and not (vectors and self._lacks_vectors()):
-            from fourfold.search.update import Changes
-
             return Changes()
         return self._write(found, vectors, progress or _quiet)
 
@@ -194,6 +192,8 @@ class Index:
         self._snapshot = None
 
     def _locked(self) -> AbstractContextManager[None]:
+        from fourfold.search.lock import locked
+
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             ignore = self.folder / ".gitignore"

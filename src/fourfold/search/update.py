@@ -10,49 +10,27 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from fourfold.search import catalog as catalogs
 from fourfold.search.arrays import replace_file
+from fourfold.search.builder import SegmentBuilder, merge_segments
 from fourfold.search.catalog import Catalog, Entry, Extent, SegmentInfo
+from fourfold.search.changes import Changes, Progress
 from fourfold.search.passages import Passage, split
 from fourfold.search.readers import Unreadable, read_blocks
 from fourfold.search.scan import State, digest, trusted
-from fourfold.search.segments import SUFFIX, Segment, SegmentBuilder, merge_segments
+from fourfold.search.segments import SUFFIX, Segment
 from fourfold.search.vectors import SUFFIX as VECTORS
 from fourfold.search.vectors import Encoder, build_vectors, raw_rows
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done (``"reading"`` bytes, ``"encoding"`` passages), how much is done, and of how much."""
 
 _SEGMENT_CHARACTERS = 32 << 20  # what one segment gathers in memory before it is written
 _COMMIT_SECONDS = 15.0  # work that a kill can undo
 _FAN_IN = 4  # this many segments of like size become one
 _LARGEST_MERGE = 250_000  # passages; merging larger ones would cost more than it saves
 _OURS = (SUFFIX, VECTORS, ".part", ".tmp")
-
-
-@dataclass
-class Changes:
-    """What an update has done.
-
-    Attributes:
-        added: New files.
-        changed: Files with new contents.
-        removed: Files that are gone.
-        skipped: File name to why it has no text.
-    """
-
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed)
 
 
 class Writer:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fourfold.search.hits import excerpt, found_words
+from fourfold.search.excerpt import excerpt, found_words
 
 
 def test_found_words_share_a_stem():
