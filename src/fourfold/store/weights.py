@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,20 +53,23 @@ def _header(path: Path, origin: str) -> tuple[dict[str, Any], int]:
             )
         try:
             header = json.loads(file.read(size))
-            header.pop("__metadata__", None)
-        except (ValueError, AttributeError) as error:
+        except (ValueError, RecursionError) as error:
             raise FolderError(f"{origin} is not a safetensors file: {error}") from None
+    if not isinstance(header, dict):
+        raise FolderError(f"{origin} is not a safetensors file: its header is a {type(header).__name__}")
+    header.pop("__metadata__", None)
     return header, 8 + size
 
 
 def _view(data: NDArray[np.uint8], name: str, entry: Any, origin: str) -> NDArray[Any]:
     try:
         dtype = np.dtype(_DTYPES[entry["dtype"]])
-        start, end = entry["data_offsets"]
-        shape = tuple(entry["shape"])
+        start, end = (operator.index(offset) for offset in entry["data_offsets"])
+        shape = tuple(operator.index(size) for size in entry["shape"])
     except (KeyError, TypeError, ValueError):
         raise FolderError(f"{origin}: tensor {name!r} has an unusable header entry {entry!r}") from None
-    if not 0 <= start <= end <= len(data) or end - start != int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
+    fits = 0 <= start <= end <= len(data) and all(size >= 0 for size in shape)
+    if not fits or end - start != math.prod(shape) * dtype.itemsize:
         raise FolderError(
             f"{origin} is truncated: tensor {name!r} of shape {shape} does not fit its bytes {start}-{end}"
         )
@@ -112,13 +117,11 @@ def read_tensors(source: Source) -> dict[str, torch.Tensor]:
     pickled = source.file(PICKLE_FILE)
     if pickled is None:
         raise MissingFileError(f"{source.pretty()} holds neither {SAFETENSORS_FILE} nor {PICKLE_FILE}")
-    import pickle
-
     import torch
 
     try:
         tensors = torch.load(pickled, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a damaged pickle fails in whatever way its bytes ask for
         raise FolderError(f"{source.pretty(PICKLE_FILE)} cannot be read: {error}") from None
     if not isinstance(tensors, dict):
         raise FolderError(
