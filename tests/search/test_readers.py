@@ -132,6 +132,7 @@ def test_python(tmp_path):
     found = [(b.line, b.heading, b.text.split("\n")[0].strip()) for b in blocks(tmp_path, "a.py", source)]
     assert found == [
         (1, "", '"""About."""'),
+        (2, "", "import os"),
         (4, "f", "@wrap"),
         (9, "C", "class C:"),
         (12, "C.long", "def long(self):"),

@@ -177,13 +177,12 @@ def _print_styled(hits: Sequence[Hit], question: str) -> None:
 
 
 def _shown(hit: Hit, question: str) -> list[str]:
-    """Return the lines of the part of a passage that answers, without common indent, blank lines and ruled ones."""
+    """Return the lines of the part of a passage that answers, without blank lines and ruled ones."""
     import re
-    import textwrap
 
     from fourfold.search.excerpt import excerpt
 
-    return [line for line in textwrap.dedent(excerpt(hit.text, question)).split("\n") if re.search(r"\w", line)]
+    return [line for line in excerpt(hit.text, question).split("\n") if re.search(r"\w", line)]
 
 
 def _write(text: str) -> None:

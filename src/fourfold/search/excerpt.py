@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 from fourfold.search import analysis
 from fourfold.search.passages import sentences
@@ -20,7 +21,11 @@ def found_words(text: str, question: str) -> list[tuple[int, int]]:
 
 
 def excerpt(text: str, question: str, limit: int = 60) -> str:
-    """Return the run of sentences, up to ``limit`` words, that holds most distinct words of the question."""
+    """Return the run of sentences, up to ``limit`` words, that holds most distinct words of the question.
+
+    The indent that all its lines share is left out.
+    """
+    text = textwrap.dedent(text)
     if len(text.split()) <= limit:
         return text
     pieces = [piece for sentence in sentences(text) for piece in re.findall(r"[^\n]*\n|[^\n]+", sentence)]
@@ -36,5 +41,5 @@ def excerpt(text: str, question: str, limit: int = 60) -> str:
         if value > best:
             best, chosen = value, (start, stop)
     start, stop = chosen
-    shown = "".join(pieces[start:stop]).strip("\n").rstrip()
+    shown = textwrap.dedent("".join(pieces[start:stop]).strip("\n").rstrip())
     return f"{'… ' if start else ''}{shown}{' …' if stop < len(pieces) else ''}"

@@ -31,7 +31,9 @@ def read(path: Path) -> Iterator[Block]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         yield from (Block(b.line, b.text, b.heading, "code") for b in plain.read(path))
         return
-    yield from _body(source, tree, "", 1, len(source))
+    top = _docstring_end(tree)
+    yield from _lines(source, 1, top, "", "record")
+    yield from _body(source, tree, "", top + 1, len(source))
 
 
 def _body(source: list[str], node: ast.Module | ast.ClassDef, name: str, first: int, last: int) -> Iterator[Block]:
@@ -77,9 +79,9 @@ def _is_short(source: list[str], first: int, last: int) -> bool:
     return last - first < _SHORT and len(" ".join(source[first - 1 : last]).split()) <= _SHORT
 
 
-def _docstring_end(node: _Definition) -> int:
+def _docstring_end(node: _Definition | ast.Module) -> int:
     """Return the last line of the docstring, 0 without one."""
-    first = node.body[0]
+    first = node.body[0] if node.body else None
     string = (
         isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
     )
