@@ -3,8 +3,9 @@
     python -m recipes.distil --work build/builtin
 
 The teacher's vectors are projected on their first principal axes; the table starts from the teacher's vectors of single
-tokens, longer for rare tokens, and is trained with Adam to maximise the cosine between the sum of a text's rows and the
-projected vector. The length of a row is the weight of its token. Writes `table.npy` [vocabulary, dimensions].
+tokens, longer for rare tokens, and is trained with Adam so that the sum of a text's rows points where the projected
+vector does, and so that the texts of a batch are as near to each other as the teacher has them. The length of a row is
+the weight of its token. Writes `table.npy` [vocabulary, dimensions].
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 FIRST_WORD = 1996  # "the": special tokens, unused rows and characters come before, then words by falling frequency
 AXES_SAMPLE = 60_000
+BATCH = 1024
+TEMPERATURE = 0.1  # of the softmax over a batch's similarities
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Axes:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.float16], dimensions: int, rng: np.random.Generator) -> Axes:
-        """Find the axes on a sample; half of the variance of text lies in few of them."""
+        """Find the axes on a sample."""
         sample = vectors[rng.choice(len(vectors), min(len(vectors), AXES_SAMPLE), replace=False)].astype(np.float32)
         mean = sample.mean(axis=0)
         _, axes = np.linalg.eigh((sample - mean).T @ (sample - mean))
@@ -81,23 +84,33 @@ def first_table(work: Path, axes: Axes) -> NDArray[np.float32]:
     return (centred @ axes.axes * np.log1p(rank)[:, None] / 8).astype(np.float32)
 
 
+def loss_of(made: torch.Tensor, goal: torch.Tensor, neighbours: float) -> torch.Tensor:
+    """Return 1 - cosine plus, times `neighbours`, the divergence of each text's similarities to its batch."""
+    loss = (1 - (made * goal).sum(dim=1)).mean()
+    if neighbours:
+        itself = torch.eye(len(made), dtype=torch.bool)
+        wanted = (goal @ goal.T / TEMPERATURE).masked_fill(itself, -1e4).softmax(dim=1)
+        found = (made @ made.T / TEMPERATURE).masked_fill(itself, -1e4).log_softmax(dim=1)
+        loss = loss + neighbours * torch.nn.functional.kl_div(found, wanted, reduction="batchmean")
+    return loss
+
+
 def fit(
-    table: NDArray[np.float32], targets: Targets, wanted: NDArray[np.float32], epochs: int, rate: float, seed: int
+    table: NDArray[np.float32], targets: Targets, wanted: NDArray[np.float32], args: argparse.Namespace
 ) -> NDArray[np.float32]:
-    """Train `table` for `epochs`, the learning rate falling to zero, and return it."""
-    rng = np.random.default_rng(seed)
+    """Train `table` for `args.epochs`, the learning rate falling to zero, and return it."""
+    rng = np.random.default_rng(args.seed)
     bag = torch.nn.EmbeddingBag.from_pretrained(torch.from_numpy(table), freeze=False, mode="sum")
-    optimiser = torch.optim.Adam(bag.parameters(), lr=rate, betas=(0.9, 0.99))
-    goal, size = torch.from_numpy(wanted), 1024
-    count = len(wanted) // size
+    optimiser = torch.optim.Adam(bag.parameters(), lr=args.rate, betas=(0.9, 0.99))
+    goal, count = torch.from_numpy(wanted), len(wanted) // BATCH
     begun, step = time.time(), 0
-    for epoch in range(epochs):
+    for epoch in range(args.epochs):
         order, total = rng.permutation(len(wanted)), 0.0
         for number in range(count):
-            rows = np.sort(order[number * size : (number + 1) * size])
-            optimiser.param_groups[0]["lr"] = rate * (1 - step / (epochs * count))
+            rows = np.sort(order[number * BATCH : (number + 1) * BATCH])
+            optimiser.param_groups[0]["lr"] = args.rate * (1 - step / (args.epochs * count))
             made = torch.nn.functional.normalize(bag(*targets.batch(rows)), dim=1)
-            loss = (1 - (made * goal[rows]).sum(dim=1)).mean()
+            loss = loss_of(made, goal[rows], args.neighbours)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -114,8 +127,11 @@ def main() -> None:
     parser.add_argument(
         "--shards", nargs="+", default=["short", "sentences", "passages", "synthetic-000", "synthetic-001"]
     )
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument(
+        "--neighbours", type=float, default=1.0, help="share of the loss on similarities within a batch"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -123,7 +139,7 @@ def main() -> None:
     targets = load_targets(args.work, args.shards)
     axes = Axes.fit(targets.vectors, args.dimensions, np.random.default_rng(args.seed))
     wanted = axes.project(targets.vectors)
-    table = fit(first_table(args.work, axes), targets, wanted, args.epochs, args.rate, args.seed)
+    table = fit(first_table(args.work, axes), targets, wanted, args)
     np.save(args.work / "table.npy", table)
     print("table.npy", table.shape)
 

@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("build/builtin"))
-    parser.add_argument("--synthetic", type=int, default=20, help="shards of synthetic sequences")
+    parser.add_argument("--synthetic", type=int, default=2, help="shards of synthetic sequences")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
