@@ -13,6 +13,7 @@ import json
 import os
 import struct
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,16 @@ class Spool:
         self._file.write(npy_header(self.rows, self.width))
         self._sync()
         self._file.close()
+
+    def beside(self, windows: Iterable[list[str]]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+        """Yield each window of texts with its numbers, flat float32 ``[rows * width]``; for after :meth:`finish`.
+
+        The file is read rather than mapped: a map of all of it would count as memory of this process.
+        """
+        with self.part.open("rb") as file:
+            file.seek(HEADER)
+            for window in windows:
+                yield window, np.fromfile(file, "<f4", len(window) * self.width)
 
     def forget(self) -> None:
         """Remove both files, where they still are."""

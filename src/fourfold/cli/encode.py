@@ -58,7 +58,7 @@ def encode(
             raise InputError(f"{file} holds no texts")
         spool.finish()
         if output.suffix == ".parquet":
-            _write_parquet(spool.part, texts, output)
+            _write_parquet(spool, texts, output)
         else:
             spool.part.replace(output)
         spool.forget()
@@ -97,24 +97,20 @@ def _fingerprint(texts: TextFile, encoder: Any, settings: dict[str, Any]) -> str
     return fingerprint(__version__, texts.field, texts.kind, encoder.fingerprint, settings, file=texts.path)
 
 
-def _write_parquet(vectors: Path, texts: TextFile, output: Path) -> None:
+def _write_parquet(spool: Spool, texts: TextFile, output: Path) -> None:
     """Write texts and vectors side by side, one row group a window."""
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    matrix = np.load(vectors, mmap_mode="r")
     text_column = "text" if texts.field == "embedding" else texts.field
-    schema = pa.schema([(text_column, pa.string()), ("embedding", pa.list_(pa.float32(), matrix.shape[1]))])
+    schema = pa.schema([(text_column, pa.string()), ("embedding", pa.list_(pa.float32(), spool.width))])
     temporary = output.with_name(f"{output.name}.writing")
     try:
-        with pq.ParquetWriter(temporary, schema) as writer:
-            start = 0
-            for window in _windows(texts):
-                block = np.ascontiguousarray(matrix[start : start + len(window)]).reshape(-1)
-                columns = [pa.array(window, pa.string()), pa.FixedSizeListArray.from_arrays(block, matrix.shape[1])]
+        # No dictionary: hardly a number or a text comes twice.
+        with pq.ParquetWriter(temporary, schema, use_dictionary=False) as writer:
+            for window, block in spool.beside(_windows(texts)):
+                columns = [pa.array(window, pa.string()), pa.FixedSizeListArray.from_arrays(block, spool.width)]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-                start += len(window)
         temporary.replace(output)
     finally:
         temporary.unlink(missing_ok=True)
