@@ -64,17 +64,22 @@ def save_arrays(target: Path, arrays: Mapping[str, np.ndarray], metadata: Mappin
 class ArrayFile:
     """The arrays of one file as read-only views into its memory map.
 
+    Args:
+        path: The file.
+        mapped: False reads it into memory, for a file that others replace: Windows lets none replace a mapped one.
+
     Raises:
         SearchIndexError: if the file is not such a file or is shorter than its header says.
         FileNotFoundError: if it does not exist.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mapped: bool = True) -> None:
+        self._map: mmap.mmap | bytes
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size < 8:
                 raise SearchIndexError(f"{path} is damaged: it holds only {size} bytes. {MEND}")
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else file.read()
         begin = 8 + int.from_bytes(self._map[:8], "little")
         try:
             header: dict[str, Any] = json.loads(self._map[8:begin] if begin <= size else b"")

@@ -88,7 +88,7 @@ class Catalog:
             SearchIndexError: if it is damaged, or from another version of the format.
         """
         try:
-            arrays = ArrayFile(folder / NAME)
+            arrays = ArrayFile(folder / NAME, mapped=False)
         except (FileNotFoundError, NotADirectoryError):
             return cls()
         try:

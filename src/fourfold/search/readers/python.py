@@ -81,11 +81,10 @@ def _is_short(source: list[str], first: int, last: int) -> bool:
 
 def _docstring_end(node: _Definition | ast.Module) -> int:
     """Return the last line of the docstring, 0 without one."""
-    first = node.body[0] if node.body else None
-    string = (
-        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-    )
-    return (first.end_lineno or 0) if string else 0
+    for first in node.body[:1]:
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            return first.end_lineno or 0
+    return 0
 
 
 def _lines(source: list[str], first: int, last: int, name: str, kind: str = "code") -> Iterator[Block]:
