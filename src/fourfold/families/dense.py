@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator
@@ -171,21 +172,25 @@ class SentenceTransformer(BaseModel):
             self.to(device)
         return _dense_encode.encode(self, inputs, options)
 
-    def encode_query(
-        self, inputs: Any = None, prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
-    ) -> Any:
-        """Encode queries: :meth:`encode` with the ``query`` prompt and ``task="query"``."""
-        if prompt is None and prompt_name is None:
-            prompt_name = prompting.name_for(self.prompts, prompting.QUERY_NAMES)
-        return self.encode(inputs=inputs, prompt_name=prompt_name, prompt=prompt, task="query", **kwargs)
+    def encode_query(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Encode queries: :meth:`encode`, whose arguments it takes, with the ``query`` prompt and ``task="query"``."""
+        return self._encode_as("query", prompting.QUERY_NAMES, inputs, args, kwargs)
 
-    def encode_document(
-        self, inputs: Any = None, prompt_name: str | None = None, prompt: str | None = None, **kwargs: Any
+    def encode_document(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Encode documents: :meth:`encode`, whose arguments it takes, with the ``document`` prompt and its task."""
+        return self._encode_as("document", prompting.DOCUMENT_NAMES, inputs, args, kwargs)
+
+    def _encode_as(
+        self, task: str, names: tuple[str, ...], inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Encode documents: :meth:`encode` with the ``document`` prompt and ``task="document"``."""
-        if prompt is None and prompt_name is None:
-            prompt_name = prompting.name_for(self.prompts, prompting.DOCUMENT_NAMES)
-        return self.encode(inputs=inputs, prompt_name=prompt_name, prompt=prompt, task="document", **kwargs)
+        positional = list(inspect.signature(SentenceTransformer.encode).parameters)[2:-1]
+        if len(args) > len(positional):
+            raise TypeError(f"encode_{task} takes at most {len(positional) + 1} positional arguments")
+        given = {**dict(zip(positional, args, strict=False)), **kwargs}
+        if given.get("prompt") is None and given.get("prompt_name") is None:
+            given["prompt_name"] = prompting.name_for(self.prompts, names)
+        # Subclasses override encode and find every argument by its name.
+        return self.encode(inputs=inputs, task=task, **given)
 
     # -- comparing ---------------------------------------------------------------------------------------------------
 

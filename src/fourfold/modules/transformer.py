@@ -86,9 +86,7 @@ class Transformer(InputModule):
             _pretrained.lower_case(self.tokenizer)
         self._saved_unpad = unpad_inputs
         self._start = _packed.first_position(self.model)
-        self._packs = unpad_inputs is not False and self._can_pack()
-        if unpad_inputs and not self._packs:
-            logger.warning("unpad_inputs=True: %s cannot run packed texts, they are padded", type(self.model).__name__)
+        self._packs = self._decide()
 
     # -- what the module is ------------------------------------------------------------------------------------------
 
@@ -140,13 +138,23 @@ class Transformer(InputModule):
     @unpad_inputs.setter
     def unpad_inputs(self, value: bool | None) -> None:
         self._saved_unpad = value
-        self._packs = value is not False and self._can_pack()
+        self._packs = self._decide()
 
-    def _can_pack(self) -> bool:
+    def _decide(self) -> bool:
+        """Return whether texts run packed, and give the model the attention for it."""
+        wanted, name = self._saved_unpad, type(self.model).__name__
+        if wanted is False:
+            _packed.restore(self.model)
+            return False
         if any(parameter.is_meta for parameter in self.model.parameters()) or not _packed.prepare(self.model):
+            if wanted:
+                logger.warning("unpad_inputs=True: %s has no attention interface, texts are padded", name)
             return False
         pad = self.tokenizer.pad_token_id
         same = _packed.runs_packed(self.model, self._start, self.model.config.get_text_config().vocab_size, pad or 0)
+        if not same and wanted:
+            logger.warning("unpad_inputs=True: %s gives other numbers for packed texts than for padded ones", name)
+            return True
         if not same:
             _packed.restore(self.model)
         return same
