@@ -28,11 +28,12 @@ def check_precision(precision: str | None) -> str:
 
 def quantize_embeddings(
     embeddings: Any, precision: str, ranges: NDArray[Any] | None = None, calibration_embeddings: Any = None
-) -> NDArray[Any]:
+) -> Any:
     """Return vectors in a smaller form.
 
     Args:
-        embeddings: ``[rows, width]``, an array, a tensor or a list of either.
+        embeddings: ``[rows, width]``, an array, a tensor or a list of vectors; or a list of such matrices, which share
+            their ranges.
         precision: ``float32`` only converts; ``int8`` and ``uint8`` give 256 levels between a dimension's smallest and
             largest value; ``binary`` (int8) and ``ubinary`` (uint8) give one bit a dimension, eight to a byte, high
             bit first.
@@ -41,12 +42,19 @@ def quantize_embeddings(
             themselves.
 
     Returns:
-        ``[rows, width]``, or ``[rows, ceil(width / 8)]`` for the binary forms.
+        ``[rows, width]``, or ``[rows, ceil(width / 8)]`` for the binary forms; a list of those for a list of matrices.
 
     Raises:
         InputError: If the precision is unknown, or ranges would come from a single vector.
     """
     check_precision(precision)
+    if isinstance(embeddings, (list, tuple)):
+        if len(embeddings) == 0:
+            return []
+        parts = [as_array(part) for part in embeddings]
+        if parts[0].ndim == 2:
+            whole = quantize_embeddings(np.concatenate(parts), precision, ranges, calibration_embeddings)
+            return np.split(whole, np.cumsum([len(part) for part in parts[:-1]]))
     vectors = as_array(embeddings)
     if vectors.dtype in (np.uint8, np.int8):
         raise InputError("embeddings are quantised already: their dtype is one byte")
