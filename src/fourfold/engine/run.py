@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from fourfold.backends import Backend, Batch
 from fourfold.engine.collect import Sink
@@ -38,7 +37,7 @@ def run(
         progress: Whether to show a bar that counts inputs.
     """
     with (
-        tqdm(total=len(items), desc="Encoding", unit="text", disable=not progress) as bar,
+        _bar(len(items), progress) as done,
         contextlib.closing(_prepared(items, backend)) as prepared,
     ):
         for start, window in prepared:
@@ -56,7 +55,19 @@ def run(
                     pending.extend(rows[part] for part in reversed(smaller))
                     continue
                 sink.put(rows + start, output)
-                bar.update(len(rows))
+                done(len(rows))
+
+
+@contextlib.contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Callable[[int], object]]:
+    """Yield a function that counts inputs on a bar, or nowhere; tqdm is imported only for a bar, to start sooner."""
+    if not shown:
+        yield lambda count: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, desc="Encoding", unit="text") as bar:
+        yield bar.update
 
 
 def _within(budget: Budget, batch: Batch) -> Budget:

@@ -110,7 +110,9 @@ class Module(nn.Module, ABC):
             raise UnknownKeyError(f"{origin}: {cls.__name__} needs the key {missing[0]!r}")
         try:
             return cls(**config)
-        except (InputError, TypeError) as error:
+        except TypeError as error:
+            raise UnknownKeyError(f"{origin}: {error}") from error
+        except InputError as error:
             raise FolderError(f"{origin}: {error}") from error
 
     @classmethod

@@ -86,9 +86,9 @@ class Pooling(Module):
         return cls(8, ("cls", "mean"))
 
     @property
-    def pooling_mode(self) -> str | list[str]:
-        """The mode, or the list of modes whose results are concatenated."""
-        return self.modes[0] if len(self.modes) == 1 else list(self.modes)
+    def pooling_mode(self) -> str | tuple[str, ...]:
+        """The mode, or the modes whose results are concatenated."""
+        return self.modes[0] if len(self.modes) == 1 else self.modes
 
     @property
     def pooling_output_dimension(self) -> int:

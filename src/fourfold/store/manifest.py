@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import sys
 from dataclasses import dataclass, field
@@ -129,6 +128,8 @@ def _typed(raw: dict[str, Any], key: str, kind: type, origin: str) -> Any:
 
 
 def _versions() -> dict[str, str]:
+    import importlib.metadata
+
     installed = {"sentence_transformers": CONTRACT_VERSION}
     for key, package in (("transformers", "transformers"), ("pytorch", "torch")):
         try:
@@ -166,6 +167,8 @@ def check_requirements(requirements: Any, origin: str) -> None:
 
 
 def _unmet(name: str, wanted: Any, origin: str) -> str | None:
+    import importlib.metadata
+
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     specifier: Any = wanted.get("specifier") if isinstance(wanted, dict) else wanted
