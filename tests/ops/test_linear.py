@@ -2,9 +2,9 @@ import contextlib
 
 import pytest
 import torch
+from tests import tolerances
 from torch.nn import functional
 
-import tolerances
 from fourfold.ops import linear
 from fourfold.ops.linear import fastest_linear
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import tolerances
 
-import tolerances
 from fourfold.ops import pooling
 from fourfold.ops.pooling import Segments
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests import tolerances
 
-import tolerances
 from fourfold.errors import InputError
 from fourfold.ops import similarity
 from fourfold.ops.similarity import SimilarityFunction, compare, similarity_name

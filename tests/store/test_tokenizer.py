@@ -1,9 +1,9 @@
 import pytest
+from tests.support import wordpiece
 
 from fourfold.errors import FolderError, MissingFileError
 from fourfold.store.source import Source
 from fourfold.store.tokenizer import read_tokenizer
-from support import wordpiece
 
 
 def test_a_saved_tokenizer_is_read(tmp_path):

@@ -2,11 +2,11 @@ import random
 import threading
 
 import pytest
+from tests.support import TEXTS, TOKENIZERS, WORDS, wordpiece
 from tokenizers import Tokenizer
 
 from fourfold.errors import InputError
 from fourfold.text.tokenizer import FastTokenizer, _cut
-from support import TEXTS, TOKENIZERS, WORDS, wordpiece
 
 
 def reference(tokenizer, text, max_length=None, special=True):
