@@ -76,6 +76,8 @@ def _indexes(paths: Sequence[Path], model: str | None) -> list[Index]:
         if not path.exists():
             raise InputError(f"{path} does not exist")
         absolute = os.path.abspath(path)  # noqa: PTH100 - without following links: the index lies beside the link
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path} is neither a file nor a folder")
         if path.is_dir():
             folders.setdefault(absolute, path)
         else:

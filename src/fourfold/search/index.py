@@ -71,8 +71,8 @@ class Index:
             InputError: if there is no such path.
         """
         path = Path(path)
-        if not path.exists():
-            raise InputError(f"{path} does not exist")
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"{path} {'is neither a file nor a folder' if path.exists() else 'does not exist'}")
         return cls(path, model=model) if path.is_dir() else cls(path.parent, only=[path.name], model=model)
 
     @cached_property
@@ -211,7 +211,7 @@ class Index:
             path = self.root / name
             if path.is_dir():
                 found.update(scan(self.root, name))
-            elif path.exists():
+            elif path.is_file():
                 status = path.stat()
                 found[name] = (status.st_size, status.st_mtime_ns)
         return found
