@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fourfold.errors import FolderError
+from fourfold.errors import FolderError, InputError
 from fourfold.modules._base import Features, Module
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into
@@ -51,6 +51,9 @@ class Dense(Module):
         use_residual: bool = False,
     ) -> None:
         super().__init__()
+        for name, width in (("in_features", in_features), ("out_features", out_features)):
+            if not isinstance(width, int) or width < 1:
+                raise InputError(f"{name} must be a positive number of features, got {width!r}")
         self.in_features = in_features
         self.out_features = out_features
         self.bias = bias

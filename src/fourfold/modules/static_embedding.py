@@ -135,15 +135,28 @@ def table(tensors: dict[str, Tensor], origin: str) -> Tensor:
     ``embedding.weight`` is the table itself. model2vec's ``embeddings`` may come with ``mapping`` ``[vocabulary]``, the
     row of each token, and ``weights`` ``[vocabulary]``, its factor.
     """
-    if "embedding.weight" in tensors:
-        return tensors["embedding.weight"]
-    if "embeddings" not in tensors:
+    key = next((key for key in ("embedding.weight", "embeddings") if key in tensors), None)
+    if key is None:
         got = ", ".join(sorted(tensors)) or "nothing"
         raise FolderError(f"{origin} must hold 'embedding.weight' or 'embeddings', got {got}")
-    rows = tensors["embeddings"]
+    rows = tensors[key]
+    if rows.ndim != 2:
+        raise FolderError(f"{origin}: {key!r} must have two dimensions, got shape {tuple(rows.shape)}")
+    if key == "embedding.weight":
+        return rows
     if "mapping" in tensors:
-        rows = rows[tensors["mapping"].long()]
+        mapping = tensors["mapping"].long()
+        if mapping.numel() and (int(mapping.min()) < 0 or int(mapping.max()) >= len(rows)):
+            raise FolderError(
+                f"{origin}: 'mapping' names rows {int(mapping.min())} to {int(mapping.max())} of {len(rows)}"
+            )
+        rows = rows[mapping]
     if "weights" in tensors:
+        if tensors["weights"].shape != rows.shape[:1]:
+            got = tuple(tensors["weights"].shape)
+            raise FolderError(
+                f"{origin}: 'weights' must have one number for each of {len(rows)} tokens, got shape {got}"
+            )
         dtype = torch.promote_types(torch.promote_types(rows.dtype, tensors["weights"].dtype), torch.float32)
         rows = rows.to(dtype) * tensors["weights"].to(dtype)[:, None]
     return rows if rows.is_floating_point() else rows.float()
