@@ -18,7 +18,7 @@ from fourfold.families._loading import LoadOptions, as_modules, load_modules
 from fourfold.modules._base import Features, warn_once
 from fourfold.store import card, manifest
 from fourfold.store.files import atomic_folder, write_json
-from fourfold.store.layouts import type_string
+from fourfold.store.layouts import is_remote, type_string
 from fourfold.store.manifest import ModelConfig, ModuleEntry
 from fourfold.store.source import Source, locate
 from fourfold.text import prompts as prompting
@@ -282,6 +282,12 @@ class BaseModel(nn.Sequential, ABC):
             if "safe_serialization" not in str(error):
                 raise
             module.save(str(target))
+        if is_remote(type(module)):
+            from transformers.dynamic_module_utils import custom_object_save
+
+            # Loaders look for code in the root; the contract also puts a copy beside the module's own files.
+            for place in dict.fromkeys((folder, target)):
+                custom_object_save(module, place)
         return ModuleEntry(name, inside, type_string(type(module)), tuple((self.module_kwargs or {}).get(name, ())))
 
     def _config(self) -> dict[str, Any]:

@@ -52,8 +52,14 @@ def part_name(type_string: str) -> str | None:
     return None
 
 
+def is_remote(cls: type) -> bool:
+    """Whether a class comes from the code of a model folder, which transformers imports under a package of its own."""
+    return cls.__module__.startswith("transformers_modules.")
+
+
 def type_string(cls: type) -> str:
     """Return the type string that a saved folder carries for a module class."""
     if cls.__module__.startswith("fourfold.modules."):
         return WRITTEN[cls.__name__]
-    return f"{cls.__module__}.{cls.__name__}"
+    home = cls.__module__.rpartition(".")[2] if is_remote(cls) else cls.__module__
+    return f"{home}.{cls.__name__}"
