@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -162,7 +163,7 @@ def test_a_forward_hook_sees_every_batch():
 
 
 class Scaled(Module):
-    forward_kwargs = {"scale"}
+    forward_kwargs: ClassVar = {"scale"}
 
     def forward(self, features, scale=1.0, **kwargs):
         assert not kwargs

@@ -125,6 +125,12 @@ class StaticBackend:
 
 
 def _check_table(origin: str, rows: int, mapping: Any, weights: Any, vocabulary: int) -> None:
+    for name, values in (("mapping", mapping), ("weights", weights)):
+        if values is not None and (values.ndim != 1 or (name == "mapping" and values.dtype.kind not in "iu")):
+            kind = "row numbers" if name == "mapping" else "numbers"
+            raise FolderError(
+                f"{origin}: {name!r} must be a list of {kind}, got {values.dtype} of shape {values.shape}"
+            )
     known = rows if mapping is None else len(mapping)
     if known < vocabulary:
         raise FolderError(f"{origin} has vectors for {known} tokens, tokenizer.json has {vocabulary}")

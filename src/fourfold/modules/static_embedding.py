@@ -153,9 +153,9 @@ def table(tensors: dict[str, Tensor], origin: str) -> Tensor:
         rows = rows[mapping]
     if "weights" in tensors:
         if tensors["weights"].shape != rows.shape[:1]:
-            got = tuple(tensors["weights"].shape)
+            shape = tuple(tensors["weights"].shape)
             raise FolderError(
-                f"{origin}: 'weights' must have one number for each of {len(rows)} tokens, got shape {got}"
+                f"{origin}: 'weights' must have one number for each of {len(rows)} tokens, got shape {shape}"
             )
         dtype = torch.promote_types(torch.promote_types(rows.dtype, tensors["weights"].dtype), torch.float32)
         rows = rows.to(dtype) * tensors["weights"].to(dtype)[:, None]

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from tests import tolerances
+from tests.support import TEXTS
+
+import fourfold
+from fourfold import SentenceTransformer
+from fourfold.errors import FourfoldError, InputError
+from fourfold.testing import tiny_folder
+
+
+def test_a_static_folder_runs_in_numpy_and_others_in_torch():
+    assert fourfold.load(tiny_folder("dense", "static")).backend == "static"
+    assert fourfold.load(tiny_folder(), device="cpu").backend == "torch"
+    assert fourfold.load(tiny_folder("dense", "static"), backend="torch", device="cpu").backend == "torch"
+
+
+def test_options_of_torch_choose_torch():
+    assert fourfold.load(tiny_folder("dense", "static"), device="cpu").backend == "torch"
+
+
+@pytest.mark.parametrize("name", ["bert", "static"])
+def test_its_methods_give_the_models_numbers(name):
+    encoder, model = fourfold.load(tiny_folder("dense", name)), SentenceTransformer(str(tiny_folder("dense", name)))
+    rows = encoder.encode(TEXTS)
+    np.testing.assert_allclose(rows, model.encode(TEXTS), rtol=0, atol=tolerances.BATCH)
+    assert type(rows) is np.ndarray
+    assert encoder.encode("one").shape == (32,)
+    assert encoder.encode([]).shape == (0, 32)
+    assert encoder.get_embedding_dimension() == 32
+    got = encoder.similarity(rows[:3], rows)
+    assert type(got) is np.ndarray
+    np.testing.assert_allclose(got, model.similarity(rows[:3], rows), rtol=0, atol=tolerances.FORMULA)
+    assert encoder.similarity_pairwise(rows, rows).shape == (len(TEXTS),)
+    np.testing.assert_allclose(encoder.encode_query(TEXTS), model.encode_query(TEXTS), atol=tolerances.BATCH)
+
+
+def test_half_precision_gives_float32():
+    rows = fourfold.load(tiny_folder(), device="cpu", dtype="bfloat16").encode(TEXTS)
+    assert rows.dtype == np.float32
+    rows = fourfold.load(tiny_folder(), device="cpu", dtype="float16").encode(TEXTS)
+    assert rows.dtype == np.float32
+
+
+def test_wrong_backends_are_refused():
+    with pytest.raises(InputError, match="Did you mean 'torch'"):
+        fourfold.load(tiny_folder(), backend="troch")
+    with pytest.raises(InputError, match="no static model"):
+        fourfold.load(tiny_folder(), backend="static")
+    with pytest.raises(InputError, match="takes no device"):
+        fourfold.load(tiny_folder("dense", "static"), backend="static", device="cpu")
+
+
+def test_a_name_that_is_nowhere_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for backend in ("auto", "torch"):
+        with pytest.raises(OSError, match="no-such-model") as caught:
+            fourfold.load("someone/no-such-model", backend=backend, cache_folder=str(tmp_path))
+        assert isinstance(caught.value, FourfoldError)
+
+
+def test_a_folder_without_a_model_is_an_error(tmp_path):
+    with pytest.raises(FourfoldError, match=r"config\.json is missing"):
+        fourfold.load(tmp_path)
+
+
+def test_without_a_network_a_local_model_loads(no_network):
+    fourfold.load(tiny_folder("dense", "static")).encode(TEXTS)
+    fourfold.load(tiny_folder(), device="cpu").encode(TEXTS)
