@@ -17,6 +17,10 @@ from fourfold.store.tokenizer import read_tokenizer
 from fourfold.store.weights import SAFETENSORS_FILE, read_arrays
 from fourfold.text.inputs import check_texts
 from fourfold.text.tokenizer import FastTokenizer
+from fourfold.text.word_cache import WordCache, looks_at_words_alone
+
+# Fewer texts than this repeat too few words for remembering them to pay.
+_MANY = 64
 
 
 class StaticBackend:
@@ -29,6 +33,7 @@ class StaticBackend:
         weights: ``[vocabulary]`` factor of each token; None is 1.
         normalize: Whether the model itself ends in unit length.
         max_length: Tokens after which a text is cut, where its tokenizer asks for that.
+        words: Remembers the words of many texts, where the tokenizer allows that.
     """
 
     packed = True
@@ -42,6 +47,7 @@ class StaticBackend:
         *,
         normalize: bool = False,
         max_length: int | None = None,
+        words: WordCache | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._rows = rows
@@ -49,6 +55,7 @@ class StaticBackend:
         self._weights = weights
         self._normalize = normalize
         self._max_length = max_length
+        self._words = words
 
     @staticmethod
     def fits(source: Source) -> bool:
@@ -81,13 +88,15 @@ class StaticBackend:
         tokenizer = read_tokenizer(inside)
         truncation = tokenizer.truncation
         _check_table(origin, len(rows), mapping, weights, tokenizer.get_vocab_size())
+        fast = FastTokenizer(tokenizer, add_special_tokens=False, owned=True)
         return cls(
-            FastTokenizer(tokenizer, add_special_tokens=False, owned=True),
+            fast,
             rows,
             mapping,
             weights,
             normalize=len(entries) == 2,
             max_length=truncation["max_length"] if truncation else None,
+            words=WordCache(fast, tokenizer) if not truncation and looks_at_words_alone(tokenizer) else None,
         )
 
     @property
@@ -102,7 +111,10 @@ class StaticBackend:
 
     def prepare(self, items: Sequence[Any]) -> Tokens:
         """Tokenise texts."""
-        return self._tokenizer.encode(check_texts(items), self._max_length)
+        texts = check_texts(items)
+        if self._words is not None and len(texts) >= _MANY and all(isinstance(text, str) for text in texts):
+            return self._words.encode(texts)
+        return self._tokenizer.encode(texts, self._max_length)
 
     def run(self, batch: Tokens) -> NDArray[np.float32]:
         """Return the mean vector of each text, float32 ``[rows, width]``; zeros for a text without tokens."""
