@@ -29,6 +29,12 @@ def test_entries_keep_the_order_of_the_file(tmp_path):
     assert got == [ModuleEntry("b", "", GOOD["type"]), ModuleEntry("a", "", GOOD["type"], ("task",))]
 
 
+@pytest.mark.parametrize("name", ["", "a.b", "0"])
+def test_names_must_be_unique_and_usable(tmp_path, name):
+    with pytest.raises(FolderError, match=r"modules\.json: entry 1: 'name' must be unique"):
+        read_modules(write(tmp_path, "modules.json", [GOOD, {**GOOD, "name": name}]))
+
+
 def test_a_folder_without_the_file_is_a_plain_checkpoint(tmp_path):
     assert read_modules(Source(str(tmp_path))) is None
 
@@ -103,6 +109,7 @@ def test_unknown_keys_are_kept_apart(tmp_path):
         ("model_type", 3),
         ("default_prompt_name", {}),
         ("similarity_fn_name", ["cosine"]),
+        ("truncate_dim", "5"),
     ],
 )
 def test_wrong_types_name_the_key(tmp_path, key, value):

@@ -73,7 +73,7 @@ def tokenizer(name: str, config: Any, kwargs: dict[str, Any], max_seq_length: in
         kwargs.setdefault("model_max_length", max_seq_length)
     try:
         loaded = AutoTokenizer.from_pretrained(name, **kwargs)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise FolderError(f"{name}: the tokenizer's files cannot be read: {error!r}") from error
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if kwargs.get("model_max_length") is None and positions is not None and positions != -1:

@@ -76,6 +76,8 @@ class Pooling(Module):
             raise TypeError(f"Pooling got an unexpected keyword argument {next(iter(deprecated))!r}")
         if embedding_dimension is None:
             raise TypeError("Pooling needs embedding_dimension, the width of the token vectors")
+        if not isinstance(embedding_dimension, int) or embedding_dimension < 1:
+            raise InputError(f"embedding_dimension must be a positive number of features, got {embedding_dimension!r}")
         self.embedding_dimension = embedding_dimension
         self.modes = _checked(pooling_mode)
         self.include_prompt = include_prompt
@@ -148,6 +150,8 @@ def _mode_from_flags(flags: dict[str, Any]) -> str | list[str]:
 
 
 def _checked(pooling_mode: str | Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(pooling_mode, (str, list, tuple)):
+        raise InputError(f"pooling_mode must be a mode or a list of modes, got {pooling_mode!r}")
     modes = (pooling_mode,) if isinstance(pooling_mode, str) else tuple(pooling_mode)
     for mode in modes:
         if mode not in _MODES:

@@ -48,7 +48,14 @@ def read_modules(source: Source) -> list[ModuleEntry] | None:
     origin = source.pretty(MODULES_FILE)
     if not isinstance(raw, list) or not raw:
         raise FolderError(f"{origin} must hold a non-empty list of modules")
-    return [_entry(item, i, origin) for i, item in enumerate(raw)]
+    entries = [_entry(item, i, origin) for i, item in enumerate(raw)]
+    for position, entry in enumerate(entries):
+        # A name is a key of the model's modules and the first part of its weights' names.
+        if not entry.name or "." in entry.name or entry.name in {other.name for other in entries[:position]}:
+            raise FolderError(
+                f"{origin}: entry {position}: 'name' must be unique, not empty and without dots, got {entry.name!r}"
+            )
+    return entries
 
 
 def _entry(item: Any, position: int, origin: str) -> ModuleEntry:
@@ -104,6 +111,7 @@ class ModelConfig:
             "default_prompt_name": _typed(raw, "default_prompt_name", str, origin),
             "similarity_fn_name": _typed(raw, "similarity_fn_name", str, origin),
         }
+        _typed(raw, "truncate_dim", int, origin)
         for name, prompt in known["prompts"].items():
             if not isinstance(prompt, str):
                 raise FolderError(f"{origin}: prompt {name!r} must be a string, got {prompt!r}")
