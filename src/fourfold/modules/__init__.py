@@ -27,6 +27,6 @@ def __getattr__(name: str) -> Any:
 
         return getattr(_base, name)
     # Only the exact class name is answered, so that submodules keep theirs.
-    if name[:1].isupper() and name in registry:
-        return registry.get(name)
+    if name[:1].isupper() and name in registry and (part := registry.get(name)).__name__ == name:
+        return part
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
