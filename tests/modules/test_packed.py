@@ -1,188 +1,80 @@
-"""Packing: decided by numbers, forced by hand, given up where a module of somebody else needs padding."""
-
-import logging
-
 import numpy as np
 import pytest
 import torch
-from tests.support import TEXTS
-from tests.tolerances import PACKED
-from torch import nn
+from tests import tolerances
 
-from fourfold import SentenceTransformer
-from fourfold.errors import FolderError
-from fourfold.modules import Pooling, Transformer, _packed
-from fourfold.modules._base import InputModule, Module
-from fourfold.ops import attention
-from fourfold.testing import WIDTH, checkpoint, tiny, tiny_folder
+from fourfold.modules import _packed
+from fourfold.ops.attention import CAUSAL, FULL, Packing, Window, grouped
+from fourfold.testing import checkpoint
+
+LAYOUT = Packing(np.array([0, 5, 8, 9]))
+
+
+def states():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(1, 2, 9, 4, generator=generator) for _ in range(3)]
+
+
+class Layer(torch.nn.Module):
+    def __init__(self, causal):
+        super().__init__()
+        self.is_causal = causal
+
+
+@pytest.mark.parametrize(
+    ("causal", "argument", "window"),
+    [(True, None, CAUSAL), (False, None, FULL), (True, False, FULL), (False, True, CAUSAL)],
+)
+def test_a_layer_without_a_mask_says_itself_whether_it_looks_ahead(causal, argument, window):
+    q, k, v = states()
+    with _packed.packed(LAYOUT):
+        got, weights = _packed._attention(Layer(causal), q, k, v, None, is_causal=argument)
+    assert weights is None
+    torch.testing.assert_close(got, grouped(q, k, v, LAYOUT, window, None), rtol=0, atol=tolerances.SAME)
+
+
+def test_a_layers_own_window_wins():
+    q, k, v = states()
+    with _packed.packed(LAYOUT):
+        got, _ = _packed._attention(Layer(True), q, k, v, _packed._Allowed(Window(1, 1)))
+    torch.testing.assert_close(got, grouped(q, k, v, LAYOUT, Window(1, 1), None), rtol=0, atol=tolerances.SAME)
+
+
+def test_the_layout_ends_with_its_block_even_after_an_error():
+    with pytest.raises(RuntimeError, match="inside"), _packed.packed(LAYOUT):
+        assert _packed._packing.get() is LAYOUT
+        raise RuntimeError("inside")
+    assert _packed._packing.get() is None
 
 
 @pytest.fixture
-def plain(tmp_path):
-    return str(checkpoint("bert", tmp_path / "bert"))
+def model(tmp_path):
+    import transformers
+
+    return transformers.AutoModel.from_pretrained(checkpoint("bert", tmp_path)).eval()
 
 
-def test_a_model_whose_numbers_differ_is_padded(plain, monkeypatch):
-    # an architecture that mixes neighbouring tokens outside attention would look like this
-    monkeypatch.setattr(_packed, "grouped", lambda q, *a: q.transpose(1, 2).flip(1))
-    transformer = Transformer(plain)
-    assert not transformer.packed
-    assert transformer.config._attn_implementation == "sdpa"
+def test_the_self_check_sees_a_model_whose_numbers_differ(model, monkeypatch):
+    assert _packed.prepare(model)
+    assert _packed.runs_packed(model, 0, 60, 0)
+    # Positions that are one too high are the kind of mistake that it is for.
+    assert not _packed.runs_packed(model, 1, 60, 0)
 
 
-def test_packing_can_be_forced_against_the_check(plain, monkeypatch, caplog):
-    monkeypatch.setattr(_packed, "_close", lambda *a: False)
-    assert not Transformer(plain).packed
-    with caplog.at_level(logging.WARNING):
-        assert Transformer(plain, unpad_inputs=True).packed
-    assert "other numbers" in caplog.text
+def test_the_self_check_leaves_the_mode_as_it_was(model):
+    _packed.prepare(model)
+    for mode in (True, False):
+        model.train(mode)
+        _packed.runs_packed(model, 0, 60, 0)
+        assert model.training is mode
 
 
-def test_an_architecture_without_the_interface_says_so_when_forced(tmp_path, caplog):
-    folder = str(checkpoint("mpnet", tmp_path / "mpnet"))
-    with caplog.at_level(logging.WARNING):
-        assert not Transformer(folder, unpad_inputs=True).packed
-    assert "attention" in caplog.text
+def test_the_ordinary_attention_can_be_given_back(model):
+    _packed.prepare(model)
+    assert model.config._attn_implementation == _packed.ATTENTION
+    _packed.restore(model)
+    assert model.config._attn_implementation == "sdpa"
 
 
-def test_an_asked_for_attention_is_kept(plain):
-    transformer = Transformer(plain, model_kwargs={"attn_implementation": "eager"})
-    assert transformer.config._attn_implementation == "eager"
-    assert not transformer.packed
-
-
-class Scale(Module):
-    """Somebody's module: it has never heard of packed features."""
-
-    def forward(self, features, **kwargs):
-        rows, longest, _ = features["token_embeddings"].shape
-        assert features["attention_mask"].shape == (rows, longest)
-        features["token_embeddings"] = features["token_embeddings"] * 2
-        return features
-
-    def save(self, output_path, *args, **kwargs):
-        pass
-
-
-def test_a_module_that_knows_no_packing_gets_padded_features(plain):
-    model = SentenceTransformer(modules=[Transformer(plain), Scale(), Pooling(WIDTH)], device="cpu")
-    assert model[0].packed
-    expected = SentenceTransformer(modules=[Transformer(plain), Pooling(WIDTH)], device="cpu").encode(TEXTS) * 2
-    np.testing.assert_allclose(model.encode(TEXTS), expected, atol=PACKED, rtol=PACKED)
-
-
-class Letters(InputModule):
-    """Somebody's input module of the oldest kind: tokenize alone, and forward on its result."""
-
-    def tokenize(self, texts, **kwargs):
-        return {"counts": torch.tensor([[text.count(letter) for letter in "aeiou"] for text in texts]).float()}
-
-    def forward(self, features, **kwargs):
-        features["sentence_embedding"] = features["counts"]
-        return features
-
-    def save(self, output_path):
-        pass
-
-
-def test_an_input_module_with_tokenize_alone_encodes():
-    model = SentenceTransformer(modules=[Letters()], device="cpu", prompts={"query": "oo"})
-    assert model.encode(["banana", "eel", ""]).tolist() == [[3, 0, 0, 0, 0], [0, 2, 0, 0, 0], [0] * 5]
-    assert model.encode_query("banana").tolist() == [3, 0, 0, 2, 0]
-
-
-class Bare(nn.Module):
-    """A module with nothing of the library."""
-
-    def tokenize(self, texts):
-        return {"n": torch.tensor([[float(len(text))] for text in texts])}
-
-    def forward(self, features):
-        features["sentence_embedding"] = features["n"]
-        return features
-
-
-def test_a_plain_torch_module_encodes():
-    model = SentenceTransformer(modules=[Bare()], device="cpu")
-    assert model.encode(["abc", "", "a" * 70]).tolist() == [[3.0], [0.0], [70.0]]
-
-
-def test_an_overridden_preprocess_is_called():
-    class Loud(SentenceTransformer):
-        def preprocess(self, inputs, prompt=None, **kwargs):
-            return super().preprocess([text.upper() + " world" for text in inputs], prompt=prompt, **kwargs)
-
-    folder = str(tiny_folder())
-    texts = ["the text", "a"]
-    wanted = SentenceTransformer(folder, device="cpu").encode([text.upper() + " world" for text in texts])
-    np.testing.assert_allclose(Loud(folder, device="cpu").encode(texts), wanted, atol=PACKED)
-
-
-OLD_MODULE = """
-import json
-from pathlib import Path
-from torch import nn
-
-class Shift(nn.Module):
-    def __init__(self, by):
-        super().__init__()
-        self.by = by
-    def forward(self, features, extra=0):
-        features["sentence_embedding"] = features["sentence_embedding"] + self.by + extra
-        return features
-    def save(self, output_path):
-        Path(output_path, "shift.json").write_text(json.dumps({"by": self.by}))
-    @staticmethod
-    def load(input_path):
-        return Shift(json.loads(Path(input_path, "shift.json").read_text())["by"])
-"""
-
-
-def test_a_module_of_the_first_interface_loads_from_the_folder_if_trusted(tmp_path):
-    import json
-
-    folder = tmp_path / "model"
-    tiny().save(str(folder))
-    (folder / "shift.py").write_text(OLD_MODULE)
-    (folder / "3_Shift").mkdir()
-    (folder / "3_Shift" / "shift.json").write_text('{"by": 5}')
-    entries = json.loads((folder / "modules.json").read_text())
-    entries.append({"idx": 3, "name": "3", "path": "3_Shift", "type": "shift.Shift", "kwargs": ["extra"]})
-    (folder / "modules.json").write_text(json.dumps(entries))
-    with pytest.raises(FolderError, match="trust_remote_code"):
-        SentenceTransformer(str(folder), device="cpu")
-    model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=True)
-    plain = tiny().encode(TEXTS)
-    np.testing.assert_allclose(model.encode(TEXTS), plain + 5, atol=PACKED)
-    # the keyword that modules.json grants reaches this module alone
-    assert model.get_model_kwargs() == ["extra"]
-    np.testing.assert_allclose(model.encode(TEXTS, extra=2), plain + 7, atol=PACKED)
-
-
-def naive_varlen(q, k, v, cu_q, cu_k, max_q, max_k, *, scale=None, window_size=(-1, -1)):
-    """What torch's CUDA kernel computes, text by text, on ``[tokens, heads, size]``."""
-    assert cu_q.dtype == torch.int32
-    out = torch.empty_like(q)
-    for start, end in zip(cu_q[:-1].tolist(), cu_q[1:].tolist(), strict=True):
-        assert end - start <= max_q
-        mask = attention.Window(*window_size).mask(end - start, q.device)
-        part = [states[start:end].transpose(0, 1) for states in (q, k, v)]
-        out[start:end] = nn.functional.scaled_dot_product_attention(*part, attn_mask=mask, scale=scale).transpose(0, 1)
-    return out
-
-
-@pytest.mark.parametrize("architecture", ["bert", "qwen3", "modernbert", "mistral"])
-def test_the_variable_length_kernel_is_given_the_same_problem(monkeypatch, architecture):
-    """The kernel needs a GPU; a plain one stands in here, so that layout, windows and shared heads are tested."""
-    model = tiny("dense", architecture)
-    wanted = model.encode(TEXTS)
-    calls = []
-
-    def kernel(*args, **kwargs):
-        calls.append(1)
-        return naive_varlen(*args, **kwargs)
-
-    monkeypatch.setattr(attention, "_varlen_kernel", lambda: kernel)
-    monkeypatch.setattr(_packed, "varlen_fits", lambda query, window, dropout: isinstance(window, attention.Window))
-    np.testing.assert_allclose(model.encode(TEXTS), wanted, atol=PACKED)
-    assert calls
+def test_what_is_no_transformers_model_is_not_prepared():
+    assert not _packed.prepare(torch.nn.Linear(2, 2))

@@ -51,6 +51,14 @@ def test_moving_bytes_between_files_counts(folder):
     assert name(folder) != before
 
 
+def test_one_file_cannot_pass_for_two(folder):
+    (folder / "x.json").write_bytes(b"1y.json\0" + b"2")
+    before = name(folder)
+    (folder / "x.json").write_bytes(b"1")
+    (folder / "y.json").write_bytes(b"2")
+    assert name(folder) != before
+
+
 @pytest.mark.parametrize("file", ["README.md", ".gitattributes", ".cache/x", "picture.png"])
 def test_what_is_not_the_model_does_not_count(folder, file):
     before = name(folder)
