@@ -41,9 +41,13 @@ def test_a_layers_own_window_wins():
 
 
 def test_the_layout_ends_with_its_block_even_after_an_error():
-    with pytest.raises(RuntimeError, match="inside"), _packed.packed(LAYOUT):
-        assert _packed._packing.get() is LAYOUT
-        raise RuntimeError("inside")
+    def fail():
+        with _packed.packed(LAYOUT):
+            assert _packed._packing.get() is LAYOUT
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
     assert _packed._packing.get() is None
 
 
