@@ -2,6 +2,8 @@ import contextlib
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 from tests import tolerances
 from torch.nn import functional
 
@@ -84,3 +86,25 @@ def test_the_trial_answers_once():
     linear.onednn_wins.cache_clear()
     assert linear.onednn_wins() in (True, False)
     assert linear.onednn_wins.cache_info().misses == 1
+
+
+@given(some.integers(1, 1 << 20))
+def test_sizes_are_few_and_hardly_larger(rows):
+    steady = linear.steady_rows(rows)
+    assert rows <= steady <= rows * 9 / 8
+    assert linear.steady_rows(steady) == steady
+
+
+def test_an_octave_has_eight_sizes():
+    assert len({linear.steady_rows(rows) for rows in range(1025, 2049)}) == 8
+
+
+@pytest.mark.parametrize("rows", [64, 65, 100, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_added_is_cut_off_again(onednn, rows, dtype):
+    layer, states = torch.nn.Linear(16, 8, dtype=dtype), torch.randn(1, rows, 16).to(dtype)
+    got = run(states, layer)
+    assert got.shape == (1, rows, 8)
+    with torch.no_grad():
+        tolerance = tolerances.FORMULA if dtype == torch.float32 else tolerances.BFLOAT
+        torch.testing.assert_close(got, layer(states), rtol=0, atol=tolerance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -172,7 +171,7 @@ def _features(model: Any, items: list[Any], options: Options, precision: str, si
         run(items, backend, sink, budget, finish=split, progress=_progress(options.show_progress_bar))
     results = sink.items
     if precision != "float32":
-        results = _quantise_each(results, precision)
+        results = quantize_embeddings(results, precision)
     return results[0] if single else results
 
 
@@ -181,7 +180,8 @@ def _split_tokens(features: Features, batch: Batch) -> list[Tensor]:
     vectors = features["token_embeddings"]
     if "cu_seq_lens_q" in features and isinstance(batch, Tokens):
         # Each text gets its own memory, so that keeping one does not keep its whole batch.
-        return [part.clone() for part in vectors[0].split(batch.lengths.tolist())]
+        texts = vectors[0, : len(batch.ids)].split(batch.lengths.tolist())
+        return [part.clone() for part in texts]
     mask = features.get("attention_mask")
     if mask is None:
         return [row.clone() for row in vectors]
@@ -209,12 +209,3 @@ def _split_all(options: Options) -> Callable[[Features, Batch], list[dict[str, A
         return [{key: at(value, row) for key, value in features.items()} for row in range(count)]
 
     return split
-
-
-def _quantise_each(results: list[Any], precision: str) -> list[Any]:
-    """Quantise matrices of several texts with ranges that all of them share."""
-    quantised = quantize_embeddings(torch.cat(results), precision)
-    ends = [0]
-    for result in results:
-        ends.append(ends[-1] + len(result))
-    return [quantised[start:end] for start, end in itertools.pairwise(ends)]

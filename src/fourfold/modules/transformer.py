@@ -6,7 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fourfold.containers import Tokens
@@ -14,6 +16,7 @@ from fourfold.errors import FolderError, InputError, require
 from fourfold.modules import _packed, _pretrained
 from fourfold.modules._base import Features, InputModule, warn_once
 from fourfold.ops.attention import Packing
+from fourfold.ops.linear import steady_rows
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
 from fourfold.store.weights import check_checkpoint
@@ -225,11 +228,15 @@ class Transformer(InputModule):
 
         Returns:
             ``input_ids`` and ``position_ids`` int64 ``[1, tokens]``, ``cu_seq_lens_q`` and ``cu_seq_lens_k`` int32
-            ``[rows + 1]``, ``max_length_q`` and ``max_length_k``, and ``packing``, their layout.
+            ``[rows + 1]``, ``max_length_q`` and ``max_length_k``, and ``packing``, their layout. On a CPU some filling
+            may follow the last text, so that few batch sizes occur.
         """
-        packing = Packing(tokens.offsets)
-        types = None if tokens.type_ids is None else torch.from_numpy(tokens.type_ids)
-        features: Features = _packed.inputs(self.model, torch.from_numpy(tokens.ids), packing, types, self._start)
+        count = len(tokens.ids)
+        # In training no size repeats often enough for it to matter, and the filling would cost a backward pass.
+        filled = steady_rows(count) if self.model.device.type == "cpu" and not torch.is_grad_enabled() else count
+        packing = Packing(tokens.offsets, filled - count)
+        ids, types = (_filled(part, filled) for part in (tokens.ids, tokens.type_ids))
+        features: Features = _packed.inputs(self.model, ids, packing, types, self._start)
         offsets = torch.from_numpy(tokens.offsets).int()
         features |= {"cu_seq_lens_q": offsets, "cu_seq_lens_k": offsets}
         features |= {"max_length_q": packing.longest, "max_length_k": packing.longest, "packing": packing}
@@ -316,6 +323,15 @@ class Transformer(InputModule):
 
     def __repr__(self) -> str:
         return f"Transformer({ {**self.get_config_dict(), 'architecture': type(self.model).__name__} })"
+
+
+def _filled(part: NDArray[np.int32] | None, count: int) -> Any:
+    """Return ids as a tensor of ``count`` numbers, zeros at its end."""
+    if part is None:
+        return None
+    return torch.from_numpy(
+        part if len(part) == count else np.concatenate([part, np.zeros(count - len(part), np.int32)])
+    )
 
 
 def _check(task: str, backend: str, modality_config: dict[str, Any] | None, output_name: str | None) -> None:

@@ -91,9 +91,11 @@ class Packing:
 
     Attributes:
         offsets: int64 ``[rows + 1]``, where each text begins.
+        filling: Tokens after the last text that belong to none, and whose numbers nobody reads.
     """
 
     offsets: NDArray[np.int64]
+    filling: int = 0
     _masks: dict[tuple[Window, int], Tensor] = field(default_factory=dict, repr=False)
     _offsets: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
 
@@ -120,8 +122,9 @@ class Packing:
 
     @cached_property
     def positions(self) -> NDArray[np.int64]:
-        """Place of every token within its text, from 0."""
-        return np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], self.lengths)
+        """Place of every token within its text, from 0; 0 for filling."""
+        places = np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], self.lengths)
+        return np.concatenate([places, np.zeros(self.filling, dtype=places.dtype)]) if self.filling else places
 
     def offsets_on(self, device: torch.device) -> Tensor:
         """Return the offsets as int32 on a device, copied there once a batch."""
@@ -170,6 +173,8 @@ def grouped(
             q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=shared
         )
         outputs.append(out.transpose(1, 2).reshape(count * length, heads, value.shape[-1]))
+    if packing.filling:
+        outputs.append(query.new_zeros(packing.filling, heads, value.shape[-1]))
     if len(outputs) == 1:
         return outputs[0].unsqueeze(0)
     return torch.cat(outputs).unsqueeze(0) if outputs else query.new_empty(1, tokens, heads, size)

@@ -19,7 +19,7 @@ class Segments:
 
     Attributes:
         rows: Number of texts.
-        token: int64 ``[selected]``, index of each token that takes part; None means all tokens in order.
+        token: int64 ``[selected]``, index of each token that takes part; None means the first ``len(row)`` in order.
         row: int64 ``[selected]``, the row of each such token, ascending.
         position: int64 ``[selected]``, 1-based position of each such token within its text.
         first: int64 ``[rows]``, index of each row's first token that takes part (of its first token if none does).
@@ -80,7 +80,7 @@ class Segments:
 
 
 def _select(hidden: Tensor, segments: Segments) -> Tensor:
-    return hidden if segments.token is None else hidden[segments.token]
+    return hidden[: len(segments.row)] if segments.token is None else hidden[segments.token]
 
 
 def _wide(hidden: Tensor) -> Tensor:
