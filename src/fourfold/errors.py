@@ -18,7 +18,6 @@ A message says what was wrong, what was found, what was wanted, and what to do n
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 from collections.abc import Iterable
 
@@ -97,5 +96,7 @@ def stand_in(name: str, package: str, extra: str) -> type:
 
 def did_you_mean(got: object, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string."""
+    import difflib  # only for a mistake: a start that goes well does not pay for it
+
     near = difflib.get_close_matches(str(got), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,11 @@ from fourfold.store.tokenizer import read_tokenizer
 from fourfold.store.weights import SAFETENSORS_FILE, read_arrays
 from fourfold.text.inputs import check_texts
 from fourfold.text.tokenizer import FastTokenizer
-from fourfold.text.word_cache import WordCache, looks_at_words_alone
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from fourfold.text.word_cache import WordCache
 
 # Fewer texts than this repeat too few words for remembering them to pay.
 _MANY = 64
@@ -33,7 +38,7 @@ class StaticBackend:
         weights: ``[vocabulary]`` factor of each token; None is 1.
         normalize: Whether the model itself ends in unit length.
         max_length: Tokens after which a text is cut, where its tokenizer asks for that.
-        words: Remembers the words of many texts, where the tokenizer allows that.
+        base: What the tokenizer was made from, to remember the words of many texts where it allows that.
     """
 
     packed = True
@@ -47,7 +52,7 @@ class StaticBackend:
         *,
         normalize: bool = False,
         max_length: int | None = None,
-        words: WordCache | None = None,
+        base: Tokenizer | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._rows = rows
@@ -55,7 +60,7 @@ class StaticBackend:
         self._weights = weights
         self._normalize = normalize
         self._max_length = max_length
-        self._words = words
+        self._base = base
 
     @staticmethod
     def fits(source: Source) -> bool:
@@ -96,7 +101,7 @@ class StaticBackend:
             weights,
             normalize=len(entries) == 2,
             max_length=truncation["max_length"] if truncation else None,
-            words=WordCache(fast, tokenizer) if not truncation and looks_at_words_alone(tokenizer) else None,
+            base=None if truncation else tokenizer,
         )
 
     @property
@@ -109,10 +114,18 @@ class StaticBackend:
         """Tokens of a batch: 8192 float32 vectors of 256 numbers are 8 MB, which stay in the processor's cache."""
         return 8192
 
+    @cached_property
+    def _words(self) -> WordCache | None:
+        """The memory of words, made for the first large batch: a single question starts sooner without it."""
+        from fourfold.text.word_cache import WordCache, looks_at_words_alone
+
+        usable = self._base is not None and looks_at_words_alone(self._base)
+        return WordCache(self._tokenizer, self._base) if self._base is not None and usable else None
+
     def prepare(self, items: Sequence[Any]) -> Tokens:
         """Tokenise texts."""
         texts = check_texts(items)
-        if self._words is not None and len(texts) >= _MANY and all(isinstance(text, str) for text in texts):
+        if len(texts) >= _MANY and self._words is not None and all(isinstance(text, str) for text in texts):
             return self._words.encode(texts)
         return self._tokenizer.encode(texts, self._max_length)
 
