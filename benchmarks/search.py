@@ -39,6 +39,9 @@ MODES: tuple[Mode, ...] = ("lexical", "dense", "hybrid")
 Ranker = Callable[[str], Sequence[int]]
 
 
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
 def lines_of(path: Path) -> list[str]:
     """Return the lines of a compressed text file."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -182,7 +185,7 @@ def speed(data: Path, megabytes: float) -> list[str]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with the retrieval sets")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with the retrieval sets")
     parser.add_argument("--teacher", action="store_true", help="compute the teacher's numbers anew")
     parser.add_argument("--megabytes", type=float, default=10, help="text to index for the speed table")
     parser.add_argument("--skip-speed", action="store_true", help="measure quality only")
