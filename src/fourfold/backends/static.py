@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError
 from fourfold.store.layouts import part_name
-from fourfold.store.manifest import read_modules
+from fourfold.store.manifest import ModuleEntry, read_modules
 from fourfold.store.source import Source
 from fourfold.store.tokenizer import read_tokenizer
 from fourfold.store.weights import SAFETENSORS_FILE, read_arrays
@@ -65,9 +65,7 @@ class StaticBackend:
     @staticmethod
     def fits(source: Source) -> bool:
         """Whether a folder is a model that this backend runs: static embeddings, perhaps normalised."""
-        entries = read_modules(source) or []
-        names = [part_name(entry.type) for entry in entries]
-        return names in (["StaticEmbedding"], ["StaticEmbedding", "Normalize"])
+        return _is_static(read_modules(source) or [])
 
     @classmethod
     def open(cls, source: Source) -> StaticBackend:
@@ -78,7 +76,7 @@ class StaticBackend:
             FolderError: If its weights are unusable.
         """
         entries = read_modules(source) or []
-        if not cls.fits(source):
+        if not _is_static(entries):
             parts = ", ".join(entry.type for entry in entries) or "no modules.json"
             raise InputError(f"{source.pretty()} is no static model ({parts}); the static backend cannot run it")
         inside = source.at(entries[0].path)
@@ -147,6 +145,11 @@ class StaticBackend:
     def out_of_memory(self, error: Exception) -> bool:
         """Whether numpy could not allocate."""
         return isinstance(error, MemoryError)
+
+
+def _is_static(entries: list[ModuleEntry]) -> bool:
+    names = [part_name(entry.type) for entry in entries]
+    return names in (["StaticEmbedding"], ["StaticEmbedding", "Normalize"])
 
 
 def _check_table(origin: str, rows: int, mapping: Any, weights: Any, vocabulary: int) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fourfold.containers import Items, Tokens
-from fourfold.modules._base import Features, InputModule, Module
+from fourfold.modules._base import Features, InputModule
 from fourfold.ops.linear import fastest_linear
 from fourfold.text.inputs import character_count
 
@@ -107,5 +107,5 @@ def _has_own_steps(model: Any) -> bool:
 def _is_library(cls: type, method: str) -> bool:
     for base in cls.__mro__:
         if method in vars(base):
-            return base.__module__.startswith("fourfold.") or base in (Module, InputModule, nn.Module)
+            return base.__module__.startswith("fourfold.")
     return True

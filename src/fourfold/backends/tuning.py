@@ -115,10 +115,10 @@ def _proxy(backbone: Any, device: torch.device) -> nn.Module:
 def _measure(model: nn.Module, device: torch.device) -> dict[torch.dtype, float]:
     """Return the median seconds of a forward in each candidate type, the candidates taking turns."""
     candidates = [torch.float32, torch.bfloat16] + ([torch.float16] if device.type == "cuda" else [])
+    packs = _packed.prepare(model)
     variants = {dtype: copy.deepcopy(model).to(dtype) for dtype in candidates}
     packing = Packing(np.concatenate([[0], np.cumsum(_TRIAL_LENGTHS)]))
     ids = torch.from_numpy(np.random.default_rng(0).integers(5, 100, int(_TRIAL_LENGTHS.sum()))).to(device)
-    packs = _packed.prepare(model)
     seconds: dict[torch.dtype, list[float]] = {dtype: [] for dtype in candidates}
     with torch.inference_mode(), fastest_linear(device):
         for i in range(_ROUNDS + 1):
@@ -134,7 +134,6 @@ def _measure(model: nn.Module, device: torch.device) -> dict[torch.dtype, float]
 
 def _forward(model: nn.Module, ids: torch.Tensor, packing: Packing, packs: bool) -> None:
     if packs:
-        _packed.prepare(model)
         with _packed.packed(packing):
             model(**_packed.inputs(model, ids, packing, None, _packed.first_position(model)))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from fourfold.errors import FolderError, MissingFileError
 from fourfold.store.layouts import part_name
 from fourfold.store.manifest import ModelConfig, ModuleEntry, read_modules
 from fourfold.store.source import Source, locate
-from fourfold.store.weights import PICKLE_FILE, SAFETENSORS_FILE
+from fourfold.store.weights import PICKLE_FILE, SAFETENSORS_FILE, read_header
 
 _FAMILIES = {
     "SentenceTransformer": "dense",
@@ -164,16 +163,11 @@ def _weight_files(source: Source) -> Iterator[tuple[Path, str]]:
 
 def _tensors(file: Path, origin: str) -> Iterator[tuple[str, list[int]]]:
     """Yield dtype and shape of each tensor from a safetensors header, without touching the data."""
-    with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        try:
-            if size > file.stat().st_size:
-                raise ValueError("it is truncated")
-            header = json.loads(stream.read(size))
-            header.pop("__metadata__", None)
-            found = [(str(entry["dtype"]), [int(n) for n in entry["shape"]]) for entry in header.values()]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FolderError(f"{origin} is not a safetensors file: {error}") from None
+    header, _ = read_header(file, origin)
+    try:
+        found = [(str(entry["dtype"]), [int(n) for n in entry["shape"]]) for entry in header.values()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FolderError(f"{origin} is not a safetensors file: {error}") from None
     yield from found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -107,29 +108,15 @@ def _vectors(model: Any, items: list[Any], options: Options) -> Any:
             vectors = vectors[..., : options.truncate_dim]
         if options.normalize:
             vectors = functional.normalize(vectors.float(), dim=-1).to(vectors.dtype)
-        return vectors
-
-    def allocate(shape: tuple[int, ...], like: Tensor) -> Tensor:
-        device = like.device if on_device else torch.device("cpu")
         # numpy has no bfloat16, so an array of such a model holds float32.
-        dtype = torch.float32 if options.as_numpy and like.dtype == torch.bfloat16 else like.dtype
-        return torch.empty(shape, dtype=dtype, device=device)
+        dtype = torch.float32 if options.as_numpy and vectors.dtype == torch.bfloat16 else vectors.dtype
+        return vectors.to(vectors.device if on_device else "cpu", dtype)
 
-    sink = _TensorSink(len(items), allocate)
+    sink = RowSink(len(items), lambda shape, like: torch.empty(shape, dtype=like.dtype, device=like.device))
     with torch.inference_mode():
         budget = budget_for(model, backend, options.batch_size)
         run(items, backend, sink, budget, finish=finish, progress=_progress(options.show_progress_bar))
     return sink.result()
-
-
-class _TensorSink(RowSink):
-    """A :class:`RowSink` of a tensor, which wants its row numbers as a tensor and its rows on its own device."""
-
-    def put(self, rows: Any, output: Tensor) -> None:
-        if self.rows is None:
-            self.rows = self._allocate((self.count, *output.shape[1:]), output)
-        index = torch.from_numpy(rows).to(self.rows.device)
-        self.rows[index] = output.to(self.rows.device, self.rows.dtype)
 
 
 def _converted(vectors: Tensor, precision: str, single: bool, options: Options) -> Any:
@@ -151,8 +138,6 @@ def _empty(options: Options) -> Any:
     if options.as_tensor:
         return torch.empty(0)
     if options.as_numpy:
-        import numpy as np
-
         return np.empty(0)
     return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 from pathlib import Path
@@ -29,7 +30,7 @@ def read_arrays(source: Source) -> dict[str, NDArray[Any]]:
     """
     path = source.need(SAFETENSORS_FILE)
     origin = source.pretty(SAFETENSORS_FILE)
-    header, start = _header(path, origin)
+    header, start = read_header(path, origin)
     data = np.memmap(path, dtype=np.uint8, mode="r", offset=start) if header else np.empty(0, np.uint8)
     return {name: _view(data, name, entry, origin) for name, entry in header.items()}
 
@@ -41,15 +42,18 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def _header(path: Path, origin: str) -> tuple[dict[str, Any], int]:
-    import json
+def read_header(path: Path, origin: str) -> tuple[dict[str, Any], int]:
+    """Return the entries of a safetensors file by tensor name, and where its data begins; no data is read.
 
+    Raises:
+        FolderError: If the file is truncated or of another kind; the message calls it ``origin``.
+    """
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         total = path.stat().st_size
         if size > total - 8:
             raise FolderError(
-                f"{origin} is truncated or not a safetensors file: its header claims {size} of {total} bytes"
+                f"{origin} is not a safetensors file: it is truncated, its header claims {size} of {total} bytes"
             )
         try:
             header = json.loads(file.read(size))
@@ -88,7 +92,7 @@ def check_checkpoint(source: Source) -> None:
     path = source.file(SAFETENSORS_FILE)
     if path is not None:
         origin = source.pretty(SAFETENSORS_FILE)
-        header, start = _header(path, origin)
+        header, start = read_header(path, origin)
         try:
             end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
         except (KeyError, IndexError, TypeError, ValueError):
