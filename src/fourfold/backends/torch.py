@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fourfold.containers import Items, Tokens
-from fourfold.modules._base import Features, InputModule
+from fourfold.modules._base import Features, InputModule, Module
 from fourfold.ops.linear import fastest_linear
 from fourfold.text.inputs import character_count
 
@@ -41,8 +41,8 @@ class TorchBackend:
         self.kwargs = kwargs or {}
         self.first = model[0]
         # A class that overrides preprocess, or a module of somebody else, is asked for whole batches of features.
-        self.tokenises = _has_own_steps(model) and not self.kwargs
-        self.packed = self.tokenises and not pad and all(getattr(module, "packed", False) for module in model)
+        self.tokenises = _has_own_steps(model) and self.first.tokenises(self.kwargs)
+        self.packed = self.tokenises and not pad and all(_packs(module, self.kwargs) for module in model)
 
     @property
     def best_tokens(self) -> int:
@@ -57,7 +57,7 @@ class TorchBackend:
     def prepare(self, items: Sequence[Any]) -> Tokens | Items:
         """Tokenise texts; inputs of other models are only measured here, and prepared with their batch."""
         if self.tokenises:
-            return self.first.tokenise(items, self.prompt)
+            return self.first.tokenise(items, self.prompt, **self.kwargs)
         return Items(list(items), np.array([character_count(item) for item in items], dtype=np.int64))
 
     def features(self, batch: Tokens | Items) -> Features:
@@ -65,9 +65,9 @@ class TorchBackend:
         if isinstance(batch, Items):
             features = self.model.preprocess(batch.values, prompt=self.prompt, **self.kwargs)
         elif self.packed:
-            features = self.first.pack(batch, self.prompt)
+            features = self.first.pack(batch, self.prompt, **self.kwargs)
         else:
-            features = self.first.pad(batch, self.prompt)
+            features = self.first.pad(batch, self.prompt, **self.kwargs)
         device = self.model.device
         if device.type == "cpu":
             return features
@@ -101,7 +101,12 @@ def _has_own_steps(model: Any) -> bool:
     ours = type(first).__module__.startswith("fourfold.modules.") and isinstance(first, InputModule)
     replaced = "preprocess" in vars(model) or "preprocess" in vars(first) or not _is_library(type(model), "preprocess")
     old_style = "tokenize" in vars(model) or not _is_library(type(model), "tokenize")
-    return ours and hasattr(first, "tokenise") and not replaced and not old_style
+    return ours and not replaced and not old_style
+
+
+def _packs(module: Any, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a module takes packed features; other people's may say so by an attribute alone."""
+    return module.packs(kwargs) if isinstance(module, Module) else getattr(module, "packed", False)
 
 
 def _is_library(cls: type, method: str) -> bool:

@@ -80,14 +80,6 @@ def _progress(asked: bool | None) -> bool:
     return logging.getLogger("fourfold").getEffectiveLevel() in (logging.INFO, logging.DEBUG)
 
 
-def _used_kwargs(model: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the keywords that change anything for this model: a plain text model uses neither task nor overrides."""
-    used = set(model.get_model_kwargs())
-    changes = {key: value for key, value in kwargs.items() if key in used or (key == "processing_kwargs" and value)}
-    takes_task = not type(model[0]).__module__.startswith("fourfold.modules.")
-    return {**changes, **({"task": kwargs["task"]} if takes_task and "task" in kwargs else {})}
-
-
 def budget_for(model: Any, backend: TorchBackend, batch_size: int) -> Budget:
     """Return what a batch may hold: the caller's bound, or less where the device runs no faster for more."""
     if not backend.tokenises:
@@ -99,7 +91,7 @@ def budget_for(model: Any, backend: TorchBackend, batch_size: int) -> Budget:
 
 def _vectors(model: Any, items: list[Any], options: Options) -> Any:
     """Return all vectors: a numpy array on the CPU, or a tensor on the model's device if tensors are wanted."""
-    backend = TorchBackend(model, options.prompt, _used_kwargs(model, options.kwargs))
+    backend = TorchBackend(model, options.prompt, options.kwargs)
     on_device = not options.as_numpy and model.device.type != "cpu"
 
     def finish(features: Features, batch: Batch) -> Any:
@@ -146,7 +138,7 @@ def _features(model: Any, items: list[Any], options: Options, precision: str, si
     """Return one object a row: the tensor of a named feature, or a dictionary of all features."""
     whole = options.output_value is None
     tokens_wanted = options.output_value == "token_embeddings"
-    backend = TorchBackend(model, options.prompt, _used_kwargs(model, options.kwargs), pad=not tokens_wanted)
+    backend = TorchBackend(model, options.prompt, options.kwargs, pad=not tokens_wanted)
     split = (
         _split_tokens if tokens_wanted else _split_all(options) if whole else _split_named(str(options.output_value))
     )

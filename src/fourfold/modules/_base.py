@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError, UnknownKeyError, did_you_mean
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
@@ -150,6 +152,10 @@ class Module(nn.Module, ABC):
         load_into(model, source)
         return model
 
+    def packs(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether ``forward`` takes packed features when ``encode`` got these keyword arguments."""
+        return self.packed
+
     def on_model_ready(self, model: nn.Module) -> None:
         """Do what must wait until the whole model is built. Called once on each module; does nothing by default."""
 
@@ -167,6 +173,29 @@ class InputModule(Module):
     def modalities(self) -> list[str]:
         """Kinds of input that the module takes."""
         return ["text"]
+
+    def tokenises(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether :meth:`tokenise`, then :meth:`pack` or :meth:`pad`, stand for ``preprocess`` with these arguments.
+
+        Then the engine sorts texts by their true token count and packs them. A module that says no prepares each batch
+        as a whole.
+
+        Args:
+            kwargs: The keyword arguments of ``encode`` that reach ``preprocess``, such as ``task``.
+        """
+        return False
+
+    def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
+        """Return the packed token ids of texts or pairs, each with the prompt in front."""
+        raise NotImplementedError(f"{type(self).__name__} prepares whole batches. This is a bug.")
+
+    def pack(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn packed ids into packed features."""
+        raise NotImplementedError(f"{type(self).__name__} prepares whole batches. This is a bug.")
+
+    def pad(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn packed ids into padded features, as ``preprocess`` returns them."""
+        return self.pack(tokens, prompt, **kwargs)
 
     def preprocess(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Features:
         """Turn inputs into features; modules written for the older interface do so in ``tokenize``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -91,12 +92,16 @@ class StaticEmbedding(InputModule):
         tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
         return cls(tokenizer, torch.arange(32, dtype=torch.float32).reshape(4, 8) / 32)
 
-    def tokenise(self, inputs: list[Any], prompt: str | None = None, max_length: int | None = None) -> Tokens:
+    def tokenises(self, kwargs: Mapping[str, Any]) -> bool:
+        """Always: no argument changes how texts become ids."""
+        return True
+
+    def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
         """Return the packed ids of texts, without special tokens; cut only if the tokenizer's own file asks for it."""
         own = (self.tokenizer.truncation or {}).get("max_length")
-        return self._fast.encode(prepend(prompt, check_texts(inputs)), max_length or own)
+        return self._fast.encode(prepend(prompt, check_texts(inputs)), own)
 
-    def pack(self, tokens: Tokens, prompt: str | None = None) -> Features:
+    def pack(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
         """Turn packed ids into features: ``input_ids`` ``[tokens]`` and ``offsets`` ``[rows]``."""
         return {"input_ids": torch.from_numpy(tokens.ids).long(), "offsets": torch.from_numpy(tokens.offsets[:-1])}
 

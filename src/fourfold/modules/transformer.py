@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -172,16 +173,20 @@ class Transformer(InputModule):
 
     # -- texts to features -------------------------------------------------------------------------------------------
 
-    def tokenise(self, inputs: list[Any], prompt: str | None = None, max_length: int | None = None) -> Tokens:
+    def tokenises(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether texts are packed without :meth:`preprocess`: always, but for overrides of the tokenizer's call."""
+        return not kwargs.get("processing_kwargs")
+
+    def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
         """Return the packed token ids of texts or pairs, each with the prompt in front and cut to ``max_seq_length``.
 
         Args:
             inputs: Strings, or pairs of strings.
             prompt: Put before each text.
-            max_length: Used instead of ``max_seq_length``.
+            **kwargs: ``max_length`` is used instead of ``max_seq_length``.
         """
         texts = prepend(prompt, check_texts(inputs))
-        return self._fast_tokenizer().encode(texts, max_length or self.max_seq_length)
+        return self._fast_tokenizer().encode(texts, kwargs.get("max_length") or self.max_seq_length)
 
     def _fast_tokenizer(self) -> Any:
         tokenizer = self.tokenizer
@@ -208,9 +213,9 @@ class Transformer(InputModule):
         """
         if not inputs:
             return {}
-        return self.pad(self.tokenise(inputs, prompt, kwargs.get("max_length")), prompt)
+        return self.pad(self.tokenise(inputs, prompt, **kwargs), prompt)
 
-    def pad(self, tokens: Tokens, prompt: str | None = None) -> Features:
+    def pad(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
         """Turn packed ids into padded features, as :meth:`preprocess` returns them."""
         left = self.tokenizer.padding_side == "left"
         ids, mask = tokens.padded(self.tokenizer.pad_token_id or 0, left=left)
@@ -223,7 +228,7 @@ class Transformer(InputModule):
         features["attention_mask"] = torch.from_numpy(mask)
         return self._finish(features, prompt)
 
-    def pack(self, tokens: Tokens, prompt: str | None = None) -> Features:
+    def pack(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
         """Turn packed ids into packed features.
 
         Returns:
