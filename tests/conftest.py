@@ -35,11 +35,9 @@ def _quiet_torch():
 @pytest.fixture(autouse=True)
 def _forget_warnings():
     """Warnings that appear once a process appear once a test."""
-    import sys
+    from fourfold import notices
 
-    base = sys.modules.get("fourfold.modules._base")
-    if base is not None:
-        base._seen.clear()
+    notices._said.clear()
 
 
 @pytest.fixture(scope="session")

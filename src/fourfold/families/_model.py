@@ -15,7 +15,8 @@ from torch import nn
 
 from fourfold.errors import InputError
 from fourfold.families._loading import LoadOptions, as_modules, load_modules
-from fourfold.modules._base import Features, warn_once
+from fourfold.modules._base import Features
+from fourfold.notices import warn_once
 from fourfold.store import card, manifest
 from fourfold.store.files import atomic_folder, write_json
 from fourfold.store.layouts import is_remote, type_string

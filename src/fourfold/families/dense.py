@@ -16,9 +16,9 @@ from fourfold.errors import InputError
 from fourfold.families import _dense_encode
 from fourfold.families._loading import LoadOptions
 from fourfold.families._model import BaseModel
-from fourfold.modules._base import warn_once
 from fourfold.modules.pooling import Pooling
 from fourfold.modules.transformer import Transformer
+from fourfold.notices import warn_once
 from fourfold.ops import similarity
 from fourfold.ops.similarity import SimilarityFunction, Vectors, similarity_name
 from fourfold.store.card import Facts

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +16,7 @@ from torch import nn
 
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError, UnknownKeyError, did_you_mean
+from fourfold.notices import warn_once
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into, read_tensors, save_module
@@ -22,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 Features = dict[str, Any]
 """What every module takes and returns: ``input_ids``, ``token_embeddings``, ``sentence_embedding``, ... by name."""
+
+_RENAMED_METHODS = dict.fromkeys(
+    ("get_sentence_embedding_dimension", "get_word_embedding_dimension"), "get_embedding_dimension"
+)
 
 
 class Module(nn.Module, ABC):
@@ -120,7 +127,10 @@ class Module(nn.Module, ABC):
     @classmethod
     def read_config(cls, source: Source) -> dict[str, Any]:
         """Return the settings of a module's folder under today's names; an absent file gives an empty dictionary."""
-        config = source.object(cls.config_file_name)
+        return cls._under_todays_names(source.object(cls.config_file_name))
+
+    @classmethod
+    def _under_todays_names(cls, config: dict[str, Any]) -> dict[str, Any]:
         for old, new in cls.config_key_renames.items():
             if old in config:
                 value = config.pop(old)
@@ -129,24 +139,67 @@ class Module(nn.Module, ABC):
 
     @classmethod
     def load_config(
-        cls, model_name_or_path: str, subfolder: str = "", config_filename: str | None = None, **hub: Any
-    ) -> Any:
-        """Return the settings as a dictionary; ``hub`` takes token, cache_folder, revision and local_files_only."""
-        source = _source(model_name_or_path, subfolder, **hub)
-        return source.object(config_filename) if config_filename else cls.read_config(source)
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        config_filename: str | None = None,
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> dict[str, Any]:
+        """Return the settings as a dictionary, under today's names; an absent file gives an empty one."""
+        source = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)
+        if config_filename is None:
+            return cls.read_config(source)
+        return cls._under_todays_names(source.object(config_filename))
 
     @staticmethod
-    def load_file_path(model_name_or_path: str, filename: str, subfolder: str = "", **hub: Any) -> str | None:
+    def load_file_path(
+        model_name_or_path: str,
+        filename: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> str | None:
         """Return a local path of one of the model's files, or None if it has no such file."""
-        found = _source(model_name_or_path, subfolder, **hub).file(filename)
+        source = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)
+        found = source.file(filename)
+        return None if found is None else str(found)
+
+    @staticmethod
+    def load_dir_path(
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> str | None:
+        """Return a local path of one of the model's folders with all its files, or None if it has no such folder."""
+        found = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder).folder()
         return None if found is None else str(found)
 
     @classmethod
     def load_torch_weights(
-        cls, model_name_or_path: str, subfolder: str = "", model: nn.Module | None = None, **hub: Any
-    ) -> nn.Module | dict[str, torch.Tensor]:
-        """Load a folder's weights into ``model`` and return it; without ``model`` return the tensors."""
-        source = _source(model_name_or_path, subfolder, **hub)
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        model: nn.Module | None = None,
+    ) -> Any:
+        """Load a folder's weights into ``model`` and return it; without ``model`` return the tensors by name.
+
+        Raises:
+            MissingFileError: If the folder holds no weights.
+            WeightsError: If they do not fit ``model``.
+        """
+        source = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)
         if model is None:
             return read_tensors(source)
         load_into(model, source)
@@ -158,6 +211,15 @@ class Module(nn.Module, ABC):
 
     def on_model_ready(self, model: nn.Module) -> None:
         """Do what must wait until the whole model is built. Called once on each module; does nothing by default."""
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only where ordinary look-up found nothing, so a module that defines the old method keeps its own.
+        renamed = _RENAMED_METHODS.get(name)
+        if renamed is not None and hasattr(type(self), renamed):
+            message = f"{type(self).__name__}.{name} is deprecated; use {renamed}"
+            warnings.warn(message, FutureWarning, stacklevel=2)
+            return getattr(self, renamed)
+        return super().__getattr__(name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.get_config_dict()})"
@@ -218,22 +280,26 @@ class InputModule(Module):
             self.tokenizer.save(str(Path(output_path, "tokenizer.json")))
 
 
-_seen: set[str] = set()
+def deprecated_keywords(**renamed: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a constructor take keywords under the names they have had, with a warning the first time.
 
+    Args:
+        **renamed: Older keyword to today's. Where both are given, today's counts.
+    """
 
-def warn_once(log: logging.Logger, message: str) -> None:
-    """Log a warning the first time this process meets its text."""
-    if message not in _seen:
-        _seen.add(message)
-        log.warning(message)
+    def decorate(init: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(init)
 
+        @functools.wraps(init)
+        def with_older_names(self: Any, *args: Any, **kwargs: Any) -> None:
+            for old, new in renamed.items():
+                if old in kwargs:
+                    warn_once(logger, f"{type(self).__name__}({old}=) is deprecated; use {new}=")
+                    value = kwargs.pop(old)
+                    if new not in signature.bind_partial(self, *args, **kwargs).arguments:
+                        kwargs[new] = value
+            init(self, *args, **kwargs)
 
-def _source(
-    name: str,
-    subfolder: str = "",
-    token: bool | str | None = None,
-    cache_folder: str | None = None,
-    revision: str | None = None,
-    local_files_only: bool = False,
-) -> Source:
-    return Source(name, revision, token, cache_folder, local_files_only).at(subfolder)
+        return with_older_names
+
+    return decorate

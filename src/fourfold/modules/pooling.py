@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from fourfold.errors import InputError, did_you_mean
-from fourfold.modules._base import Features, Module, warn_once
+from fourfold.modules._base import Features, Module
+from fourfold.notices import warn_once
 from fourfold.ops import pooling
 from fourfold.ops.pooling import Segments
 from fourfold.store.source import Source

@@ -15,7 +15,8 @@ from torch import Tensor
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError, require
 from fourfold.modules import _packed, _pretrained
-from fourfold.modules._base import Features, InputModule, warn_once
+from fourfold.modules._base import Features, InputModule
+from fourfold.notices import warn_once
 from fourfold.ops.attention import Packing
 from fourfold.ops.linear import steady_rows
 from fourfold.store.files import write_json
