@@ -299,13 +299,36 @@ class Transformer(InputModule):
         **options: Any,
     ) -> Transformer:
         """Build the module from its folder; the caller's dictionaries win over those that the folder states."""
-        config = {**(init_defaults or {}), **cls.read_config(source)}
         check_checkpoint(source)
+        given = (model_kwargs, processor_kwargs, config_kwargs)
+        config = cls.loading_keywords(source, init_defaults, given, trust_remote_code=trust_remote_code)
+        return cls._build({**config, "backend": backend}, source)
+
+    @classmethod
+    def loading_keywords(
+        cls,
+        source: Source,
+        init_defaults: dict[str, Any] | None,
+        given: tuple[dict[str, Any] | None, ...],
+        *,
+        trust_remote_code: bool,
+    ) -> dict[str, Any]:
+        """Return the constructor's arguments that a folder and a caller state; a class of others may be built with them.
+
+        Args:
+            source: The module's folder.
+            init_defaults: Arguments used where the folder states none.
+            given: The caller's ``model_kwargs``, ``processor_kwargs`` and ``config_kwargs``.
+            trust_remote_code: Whether transformers may run code of the folder.
+        """
+        config = {**(init_defaults or {}), **cls.read_config(source)}
         hub = _pretrained.hub_keywords(source, trust_remote_code)
-        for name, given in zip(_KWARGS, (model_kwargs, processor_kwargs, config_kwargs), strict=True):
+        for name, theirs in zip(_KWARGS, given, strict=True):
             saved = config.pop(name, None) or {}
+            if not isinstance(saved, dict):
+                raise FolderError(f"{source.pretty(cls.config_file_name)}: {name!r} must be an object, got {saved!r}")
             saved.pop("trust_remote_code", None)  # a folder cannot grant trust to itself
-            config[name] = {**saved, **hub, **(given or {})}
+            config[name] = {**saved, **hub, **(theirs or {})}
         if "modality_config" not in config:
             config.pop("module_output_name", None)
         if "tokenizer_name_or_path" in config:
@@ -313,7 +336,7 @@ class Transformer(InputModule):
                 logger, f"{source.pretty(cls.config_file_name)}: 'tokenizer_name_or_path' is deprecated and ignored"
             )
             del config["tokenizer_name_or_path"]
-        return cls._build({"model_name_or_path": source.name, **config, "backend": backend}, source)
+        return {"model_name_or_path": source.name, **config}
 
     @classmethod
     def read_config(cls, source: Source) -> dict[str, Any]:
