@@ -122,3 +122,12 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def report(parts: Iterable[str], output: Path | None) -> None:
+    """Print the paragraphs of a report, and write them to a file if one is named."""
+    text = "\n\n".join(parts) + "\n"
+    print(text)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")

@@ -220,11 +220,7 @@ def main() -> None:
             "## From few texts to many (fourfold, short texts)",
             common.table(["texts", "texts/s"], scaling(ours, chosen["short"][0], arguments.scale)),
         ]
-    report = "\n\n".join(parts) + "\n"
-    print(report)
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(report, encoding="utf-8")
+    common.report(parts, arguments.output)
 
 
 if __name__ == "__main__":
