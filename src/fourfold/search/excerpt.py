@@ -6,7 +6,7 @@ import re
 import textwrap
 
 from fourfold.search import analysis
-from fourfold.search.passages import sentences
+from fourfold.text.sentences import sentences
 
 
 def found_words(text: str, question: str) -> list[tuple[int, int]]:
