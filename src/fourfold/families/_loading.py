@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,14 +51,44 @@ class LoadOptions:
         }
 
 
+def hub_arguments(
+    model_name_or_path: str,
+    token: bool | str | None = None,
+    cache_folder: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    local_files_only: bool = False,
+    model_kwargs: dict[str, Any] | None = None,
+    processor_kwargs: dict[str, Any] | None = None,
+    config_kwargs: dict[str, Any] | None = None,
+) -> tuple[Source, LoadOptions]:
+    """Return the arguments of a loading hook as the two values that everything below takes."""
+    source = Source(model_name_or_path, revision, token, cache_folder, local_files_only)
+    given = (dict(kwargs or {}) for kwargs in (model_kwargs, processor_kwargs, config_kwargs))
+    return source, LoadOptions(bool(trust_remote_code), *given)
+
+
 def load_modules(
-    entries: list[ModuleEntry], source: Source, options: LoadOptions
+    entries: list[ModuleEntry],
+    source: Source,
+    options: LoadOptions,
+    *,
+    class_of: Callable[[str], Any] | None = None,
+    init_defaults: Callable[[str], dict[str, Any]] = lambda type_string: {},
 ) -> tuple[OrderedDict[str, nn.Module], dict[str, list[str]]]:
-    """Return the modules by name, and the names of ``encode`` keywords that each takes besides its own."""
+    """Return the modules by name, and the names of ``encode`` keywords that each takes besides its own.
+
+    Args:
+        entries: What ``modules.json`` lists.
+        source: The model's folder.
+        options: What the caller said.
+        class_of: Gives the class of a type string; None is :func:`module_class`.
+        init_defaults: Gives a type string's constructor arguments for keys that its folder does not state.
+    """
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for entry in entries:
-        cls = module_class(entry.type, source, options)
-        modules[entry.name] = _load_one(cls, entry, source, options)
+        cls = module_class(entry.type, source, options) if class_of is None else class_of(entry.type)
+        modules[entry.name] = _load_one(cls, entry, source, options, init_defaults(entry.type))
     return modules, {entry.name: list(entry.kwargs) for entry in entries}
 
 
@@ -102,7 +133,9 @@ def _remote_class(type_string: str, source: Source, options: LoadOptions) -> Any
         return getattr(importlib.import_module(home), name)
 
 
-def _load_one(cls: Any, entry: ModuleEntry, source: Source, options: LoadOptions) -> nn.Module:
+def _load_one(
+    cls: Any, entry: ModuleEntry, source: Source, options: LoadOptions, init_defaults: dict[str, Any]
+) -> nn.Module:
     load = cls.load
     parameters = inspect.signature(load).parameters
     if len(parameters) == 1:
@@ -110,6 +143,8 @@ def _load_one(cls: Any, entry: ModuleEntry, source: Source, options: LoadOptions
         folder = _local_folder(source, entry.path)
         return load(folder)
     keywords = options.keywords(source)
+    if init_defaults:
+        keywords["init_defaults"] = init_defaults
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         keywords = {key: value for key, value in keywords.items() if key in parameters}
     return load(source.name, subfolder=entry.path, **keywords)
