@@ -313,7 +313,7 @@ class Transformer(InputModule):
         *,
         trust_remote_code: bool,
     ) -> dict[str, Any]:
-        """Return the constructor's arguments that a folder and a caller state; a class of others may be built with them.
+        """Return the constructor's arguments that a folder and a caller state; others' classes are built with them too.
 
         Args:
             source: The module's folder.
