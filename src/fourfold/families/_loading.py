@@ -64,8 +64,8 @@ def hub_arguments(
 ) -> tuple[Source, LoadOptions]:
     """Return the arguments of a loading hook as the two values that everything below takes."""
     source = Source(model_name_or_path, revision, token, cache_folder, local_files_only)
-    given = (dict(kwargs or {}) for kwargs in (model_kwargs, processor_kwargs, config_kwargs))
-    return source, LoadOptions(bool(trust_remote_code), *given)
+    model, processor, config = (dict(kwargs or {}) for kwargs in (model_kwargs, processor_kwargs, config_kwargs))
+    return source, LoadOptions(bool(trust_remote_code), model, processor, config)
 
 
 def load_modules(
