@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from fourfold.containers import Tokens
@@ -16,6 +20,37 @@ from fourfold.text.inputs import replace_surrogates
 _CHARACTERS_PER_TOKEN = 32
 # The cut counts only if the last kept token ends this far before it, so that it cannot have changed a token.
 _CUT_MARGIN = 256
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+@dataclass(frozen=True)
+class Located:
+    """The tokens of one text and where they stand in it.
+
+    Attributes:
+        ids: int32 ``[tokens]``, special tokens included.
+        offsets: int64 ``[tokens, 2]``, index of each token's first character and after its last one.
+        head: Number of special tokens in front.
+        tail: Number of special tokens at the end.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    head: int
+    tail: int
+
+    def within(self, prefix: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return starts and stops of the tokens after a prefix of so many characters, counted from its end.
+
+        A token that begins in the prefix and ends after it is among them.
+
+        Args:
+            prefix: Characters of the prefix.
+            length: Characters after it.
+        """
+        offsets = self.offsets[self.head : len(self.ids) - self.tail]
+        offsets = np.clip(offsets[offsets[:, 1] > prefix] - prefix if prefix else offsets, 0, length)
+        return offsets[:, 0], offsets[:, 1]
 
 
 class FastTokenizer:
@@ -79,12 +114,36 @@ class FastTokenizer:
             # Python strings may hold lone surrogates, which no UTF-8 can carry.
             return run([_each(replace_surrogates, text) for text in texts])
 
+    def locate(self, texts: Sequence[str]) -> list[Located]:
+        """Return all tokens of each text with their places, which are indices into the Python string."""
+        with self._borrowed(None) as tokenizer:
+            clean = [text if text.isascii() else replace_surrogates(text) for text in texts]
+            encodings = tokenizer.encode_batch(clean, add_special_tokens=self.add_special_tokens)
+        return [_located(*pair) for pair in zip(texts, encodings, strict=True)]
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens of one text, special tokens included."""
+        return len(self.encode([text]).ids)
+
     def prompt_length(self, prompt: str) -> int:
         """Return how many leading tokens a prompt takes: its tokens alone, without a closing special token."""
         with self._borrowed(None) as tokenizer:
             encoding = tokenizer.encode(replace_surrogates(prompt), add_special_tokens=self.add_special_tokens)
         closed = len(encoding.ids) > 0 and encoding.special_tokens_mask[-1] == 1
         return len(encoding.ids) - int(closed)
+
+
+def _located(text: str, encoding: Any) -> Located:
+    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    # A surrogate pair became one character, so that all behind it moved.
+    pairs = [] if text.isascii() else [match.start() - i for i, match in enumerate(_PAIR.finditer(text))]
+    if pairs:
+        offsets += np.searchsorted(np.array(pairs), offsets, side="left")
+    special = np.array(encoding.special_tokens_mask, dtype=bool)
+    solid = (~special).nonzero()[0]
+    # A text without tokens keeps all its special tokens in front but the last.
+    head, stop = (int(solid[0]), int(solid[-1]) + 1) if len(solid) else (max(len(special) - 1, 0),) * 2
+    return Located(np.array(encoding.ids, dtype=np.int32), offsets, head, len(special) - stop)
 
 
 def _cut(tokenizer: Tokenizer, texts: Sequence[Any], max_length: int | None) -> Sequence[Any]:
