@@ -1,11 +1,14 @@
 """fourfold: dense, sparse, cross and multi-vector text encoders over one engine.
 
-Importing this package loads neither torch nor transformers: names arrive on first use (PEP 562).
+Importing this package loads neither torch nor transformers: names arrive on first use (PEP 562). The paths of
+sentence-transformers below its top name work here too (``fourfold.util``, ``fourfold.models``, ...); they are made from
+one table, in :mod:`fourfold.compat`.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -13,31 +16,58 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fourfold.families.dense import SentenceTransformer as SentenceTransformer
     from fourfold.families.load import load as load
+    from fourfold.ops.quantize import quantize_embeddings as quantize_embeddings
     from fourfold.ops.similarity import SimilarityFunction as SimilarityFunction
 
-_HOME = {
+# Where the names of the contract live that the older library has at its top.
+_CONTRACT = {
     "SentenceTransformer": "fourfold.families.dense",
     "SimilarityFunction": "fourfold.ops.similarity",
-    "load": "fourfold.families.load",
+    "quantize_embeddings": "fourfold.ops.quantize",
 }
+_HOME = {**_CONTRACT, "load": "fourfold.families.load"}
 
-__all__ = ["SentenceTransformer", "SimilarityFunction", "__version__", "load"]
+__all__ = ["SentenceTransformer", "SimilarityFunction", "__version__", "load", "quantize_embeddings"]
+
+
+def _fetch(name: str, home: str) -> Any:
+    """Import ``name`` from ``home``; a class whose packages are missing is replaced by one that says so when built."""
+    try:
+        return getattr(importlib.import_module(home), name)
+    except ModuleNotFoundError as error:
+        package = error.name
+        if package not in ("torch", "transformers"):
+            raise
+        from fourfold.errors import require, stand_in
+
+        doc = f'Needs {package}: pip install "fourfold[torch]"'
+        return stand_in(name, lambda: require(package, "torch", name), doc)
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        try:
-            return getattr(importlib.import_module(_HOME[name]), name)
-        except ModuleNotFoundError as error:
-            if error.name not in ("torch", "transformers"):
-                raise
-            from fourfold.errors import stand_in
-
-            return stand_in(name, error.name, "torch")
+        return _fetch(name, _HOME[name])
     if name == "testing":
         return importlib.import_module("fourfold.testing")
+    if not name.startswith("_"):
+        if importlib.import_module("fourfold.compat.paths").canonical(name) is not None:
+            return importlib.import_module(f"fourfold.{name}")
     raise AttributeError(f"module 'fourfold' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _LastResort:
+    """Asked for a module of ours when no file holds it: the paths of the contract are made from a table."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: Any = None, target: Any = None) -> Any:
+        if not fullname.startswith("fourfold."):
+            return None
+        return importlib.import_module("fourfold.compat.namespaces").ours.find_spec(fullname)
+
+
+if not any(getattr(finder, "__name__", "") == _LastResort.__name__ for finder in sys.meta_path):
+    sys.meta_path.append(_LastResort)

@@ -8,10 +8,16 @@ Each also derives from the built-in type that the sentence-transformers contract
     ├── FolderError           ValueError    a model folder is broken or hostile
     │   ├── MissingFileError  OSError       a file that the folder must hold is absent
     │   ├── UnknownKeyError   TypeError     a key of a module's JSON is unknown or absent
+    │   ├── MissingKeyError   KeyError      a key that a JSON file must hold is absent
     │   └── UnknownModuleError ImportError  a folder names a library module that does not exist
     ├── WeightsError          RuntimeError  weights do not fit the module that asks for them
+    ├── FeatureError          TypeError     a module needs a feature of another kind than it got
+    ├── ShapeError            RuntimeError  tensors that must fit together do not
     ├── MissingExtraError     ImportError   an optional package is not installed
-    └── SearchIndexError      RuntimeError  a search index is damaged or from a newer version
+    ├── MissingNameError      ModuleNotFoundError  the contract has a name that fourfold does not have yet
+    ├── AliasError            RuntimeError  the older library's name cannot be taken over
+    ├── SearchIndexError      RuntimeError  a search index is damaged or from a newer version
+    └── WorkerError           RuntimeError  processes of a pool died, or one raised what cannot be sent
 
 A message says what was wrong, what was found, what was wanted, and what to do next.
 """
@@ -19,7 +25,7 @@ A message says what was wrong, what was found, what was wanted, and what to do n
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class FourfoldError(Exception):
@@ -42,6 +48,12 @@ class UnknownKeyError(FolderError, TypeError):
     """A key of a module's JSON is unknown or absent."""
 
 
+class MissingKeyError(FolderError, KeyError):
+    """A key that a JSON file of the folder must hold is absent."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
+
+
 class UnknownModuleError(FolderError, ImportError):
     """A folder names a library module that does not exist."""
 
@@ -50,12 +62,32 @@ class WeightsError(FourfoldError, RuntimeError):
     """Weights do not fit the module that asks for them."""
 
 
+class FeatureError(FourfoldError, TypeError):
+    """A module needs a feature of another kind than the module before it wrote."""
+
+
+class ShapeError(FourfoldError, RuntimeError):
+    """Tensors that must fit together do not."""
+
+
 class MissingExtraError(FourfoldError, ImportError):
     """An optional package is not installed; the message holds the command that installs it."""
 
 
+class MissingNameError(FourfoldError, ModuleNotFoundError):
+    """The contract has a name or a path that fourfold does not have yet."""
+
+
+class AliasError(FourfoldError, RuntimeError):
+    """The older library's name cannot be taken over, since the library itself is imported."""
+
+
 class SearchIndexError(FourfoldError, RuntimeError):
     """A search index is damaged, locked for too long, or written by a newer version."""
+
+
+class WorkerError(FourfoldError, RuntimeError):
+    """Processes of a pool died, or one raised an error that cannot be sent; the message names process and exit code."""
 
 
 def require(package: str, extra: str, purpose: str) -> None:
@@ -79,19 +111,19 @@ def _installed(package: str) -> bool:
         return False
 
 
-def stand_in(name: str, package: str, extra: str) -> type:
-    """Return a class that takes the place of one whose package is missing, and says so when it is built.
+def stand_in(name: str, refuse: Callable[[], None], doc: str) -> type:
+    """Return a class that takes the place of one that is not to be had here: it can be named, and not be built.
 
     Args:
         name: Name of the class.
-        package: Import name of the missing package.
-        extra: Name of fourfold's extra that brings it.
+        refuse: Raises the error that says why.
+        doc: The class's docstring.
     """
 
-    def refuse(self: object, *args: object, **kwargs: object) -> None:
-        require(package, extra, name)
+    def build(self: object, *args: object, **kwargs: object) -> None:
+        refuse()
 
-    return type(name, (), {"__init__": refuse, "__doc__": f'Needs {package}: pip install "fourfold[{extra}]"'})
+    return type(name, (), {"__init__": build, "__doc__": doc})
 
 
 def did_you_mean(got: object, known: Iterable[str]) -> str:

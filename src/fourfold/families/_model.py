@@ -15,6 +15,7 @@ from torch import nn
 
 from fourfold.errors import InputError
 from fourfold.families._loading import LoadOptions, as_modules, load_modules
+from fourfold.families._names import Shown
 from fourfold.modules._base import Features
 from fourfold.notices import warn_once
 from fourfold.store import card, manifest
@@ -27,7 +28,7 @@ from fourfold.text import prompts as prompting
 logger = logging.getLogger(__name__)
 
 
-class BaseModel(nn.Sequential, ABC):
+class BaseModel(nn.Sequential, ABC, metaclass=Shown):
     """An encoder: modules in order, and the settings that belong to all of them.
 
     Subclasses declare their family by the class attributes and supply :meth:`_default_modules`.

@@ -1,0 +1,140 @@
+"""The older library's names and paths, and where each name lives here: the one table behind every lazy namespace.
+
+``paths.txt`` is what the older library has. :data:`HOMES` says where ours are; a name without a home is not there yet,
+and a module path is there as soon as one of the names that it defines is. A model part needs no row: the registry of
+:mod:`fourfold.modules` knows its file. Whoever adds a name of the contract adds it here, and it can be imported from
+every path of the contract, below ``fourfold`` and under the old name.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from fourfold import _CONTRACT
+from fourfold.modules import registry
+
+OLD = "sentence_transformers"
+
+# Home below fourfold: names of the contract that are found there.
+HOMES = {
+    "families._model": "BaseModel",
+    "modules._base": "Module InputModule",
+    "ops.similarity": """cos_sim dot_score euclidean_sim manhattan_sim pairwise_cos_sim pairwise_dot_score
+        pairwise_euclidean_sim pairwise_manhattan_sim""",
+}
+
+# Classes that fourfold does not have yet and that clients name in isinstance checks as they are imported. They can be
+# imported and not built, and nothing is an instance of them.
+STAND_INS: frozenset[str] = frozenset()
+
+
+class Row(NamedTuple):
+    """What a path of the contract holds.
+
+    Attributes:
+        defined: Names that are the path's own; for a package, its ``__all__``.
+        besides: Names that can be imported from it because it imports them.
+    """
+
+    defined: tuple[str, ...]
+    besides: tuple[str, ...] = ()
+
+
+@cache
+def contract() -> dict[str, Row]:
+    """Return every canonical path of the older library, ``""`` for its top, with its names."""
+    return _tables()[0]
+
+
+@cache
+def renamed() -> dict[str, str]:
+    """Return every deprecated path of the older library with the canonical path that it means."""
+    return _tables()[1]
+
+
+@cache
+def _tables() -> tuple[dict[str, Row], dict[str, str]]:
+    rows: dict[str, Row] = {}
+    old_paths: dict[str, str] = {}
+    text = Path(__file__).with_name("paths.txt").read_text(encoding="utf-8")
+    for line in text.replace("\n    ", " ").splitlines():
+        head, _, tail = line.partition(":")
+        if line.startswith("#") or not tail:
+            continue
+        old, renames, new = (part.strip() for part in head.partition(">"))
+        if renames:
+            pairs = ((first, second or first) for first, _, second in (word.partition("=") for word in tail.split()))
+            old_paths.update({_join(_top(old), first): _join(_top(new), second) for first, second in pairs})
+        else:
+            defined, _, besides = tail.partition("+")
+            rows[_top(old)] = Row(tuple(defined.split()), tuple(besides.split()))
+    return rows, old_paths
+
+
+def _top(path: str) -> str:
+    return "" if path == "." else path
+
+
+def _join(parent: str, name: str) -> str:
+    return f"{parent}.{name}" if parent else name
+
+
+@cache
+def _homes() -> dict[str, str]:
+    homes = {name: f"fourfold.{home}" for home, names in HOMES.items() for name in names.split()}
+    return {**homes, **_CONTRACT}
+
+
+@cache
+def home(name: str) -> str | None:
+    """Return the module of fourfold in which a name of the contract lives, or None if it is not there yet.
+
+    >>> home("cos_sim"), home("Pooling"), home("SentenceTransformer")
+    ('fourfold.ops.similarity', 'fourfold.modules.pooling', 'fourfold.families.dense')
+    >>> home("no_such_name")
+    """
+    found = _homes().get(name)
+    if found is None and name[:1].isupper() and name in registry:
+        found = f"fourfold.modules.{registry.stem(name)}"
+    return found
+
+
+@cache
+def names(path: str) -> dict[str, str | None]:
+    """Return the names of a canonical path that are there, and the home of each; None for one of :data:`STAND_INS`."""
+    row = contract().get(path, Row(()))
+    found = {name: home(name) for name in (*row.defined, *row.besides)}
+    return {name: place for name, place in found.items() if place or name in STAND_INS}
+
+
+@cache
+def missing(path: str) -> tuple[str, ...]:
+    """Return the names that a canonical path defines in the older library and that are not there yet."""
+    return tuple(name for name in contract()[path].defined if name not in names(path))
+
+
+@cache
+def exists(path: str) -> bool:
+    """Whether a canonical path is there: a name that it defines is, or a path below it."""
+    if path in contract() and any(name in names(path) for name in contract()[path].defined):
+        return True
+    return any(exists(below) for below in contract() if below.startswith(f"{path}."))
+
+
+def canonical(path: str) -> str | None:
+    """Return the canonical path for a path, canonical or deprecated, or None if there is no such path yet.
+
+    >>> canonical("models.Pooling"), canonical("util.similarity"), canonical("trainer.nothing")
+    ('sentence_transformer.modules.pooling', 'util.similarity', None)
+    """
+    new = renamed().get(path, path)
+    return new if exists(new) else None
+
+
+def is_contract(path: str) -> bool:
+    """Whether the older library has a module or a name at a path, be it here or not."""
+    parent, _, name = path.rpartition(".")
+    row = contract().get(renamed().get(parent, parent))
+    return path in contract() or path in renamed() or (row is not None and name in (*row.defined, *row.besides))
