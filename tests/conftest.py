@@ -65,3 +65,13 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A fake hub that this process's hub client talks to, with an empty cache; ``hub.cache`` is that cache's folder."""
+    from tests.hub_server import FakeHub, pointed_at
+
+    with FakeHub() as server, pointed_at(server, tmp_path / "hub-cache", monkeypatch):
+        server.cache = tmp_path / "hub-cache"
+        yield server

@@ -1,11 +1,19 @@
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fourfold.errors import FolderError, MissingFileError
-from fourfold.store.source import BARE_HUB_NAMES, Source, check_relative, locate
+from fourfold.store.source import (
+    BARE_HUB_NAMES,
+    Source,
+    check_relative,
+    is_sentence_transformer_model,
+    load_dir_path,
+    load_file_path,
+    locate,
+)
 
 # -- names -------------------------------------------------------------------------------------------------------------
 
@@ -143,102 +151,230 @@ def test_a_local_folder_needs_no_network(folder, no_network):
 
 # -- the hub -----------------------------------------------------------------------------------------------------------
 
+FILES = {"modules.json": b"[]", "sub/a.json": b"{}", "sub/deep/b.json": b"1", "other/c.json": b"2", "big.bin": b"lfs"}
+
 
 @pytest.fixture
-def hub(monkeypatch):
-    """Answer downloads from a dictionary and keep the arguments."""
-    import huggingface_hub
-
-    calls = []
-
-    def download(repo, name, **options):
-        calls.append((repo, name, options))
-        answer = answers.get(name)
-        if isinstance(answer, Exception):
-            raise answer
-        if answer is None:
-            from huggingface_hub.errors import LocalEntryNotFoundError
-
-            raise LocalEntryNotFoundError(f"{name} is not cached")
-        return answer
-
-    answers = {}
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    download.answers, download.calls = answers, calls
-    return download
+def commit(hub):
+    return hub.add("me/model", FILES).sha
 
 
-def test_a_download_is_told_everything(hub, tmp_path):
-    (tmp_path / "x").write_text("1")
-    hub.answers["sub/x"] = str(tmp_path / "x")
-    source = Source("owner/repo", "main", "secret", "cache", offline=True).at("sub")
-    assert source.json("x") == 1
-    repo, name, options = hub.calls[0]
-    assert (repo, name) == ("owner/repo", "sub/x")
-    wanted = {"revision": "main", "token": "secret", "cache_dir": "cache", "local_files_only": True}
-    assert wanted.items() <= options.items()
+def test_a_file_is_fetched_once_and_an_absent_one_asked_for_once(hub, commit):
+    source = Source("me/model").pinned()
+    assert source.revision == commit
+    assert source.file("big.bin").read_bytes() == b"lfs"
+    assert source.at("sub").json("a.json") == {}
+    assert source.file("absent") is None
+    hub.requests.clear()
+    assert source.file("big.bin").read_bytes() == b"lfs"
+    assert source.file("absent") is None
+    assert hub.asked() == []
 
 
-def test_the_cache_folder_falls_back_to_the_environment(hub, monkeypatch):
-    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", "from-environment")
-    assert Source("owner/repo").cache_folder == "from-environment"
-    assert Source("owner/repo", cache="given").cache_folder == "given"
-    monkeypatch.delenv("SENTENCE_TRANSFORMERS_HOME")
-    assert Source("owner/repo").cache_folder is None
+def test_the_token_reaches_the_hub_and_not_the_place_of_big_files(hub):
+    hub.add("me/private", FILES, private=True)
+    source = Source("me/private", token="hf_good").pinned()
+    assert source.file("big.bin") is not None
+    assert {asked.token for asked in hub.requests if asked.path.startswith(("/api/models", "/me"))} == {"hf_good"}
+    assert {asked.token for asked in hub.requests if asked.path.startswith("/cdn")} == {None}
+    assert any("fourfold/" in asked.agent or "fourfold" in asked.agent for asked in hub.requests)
 
 
-def test_a_file_that_is_not_cached_is_absent(hub):
-    source = Source("owner/repo")
-    assert source.file("x") is None
-    with pytest.raises(MissingFileError, match=r"owner/repo/x is missing.*not in the cache") as caught:
-        source.need("x")
+def test_a_branch_and_a_tag_are_resolved_once(hub, commit):
+    other = hub.add("me/model", {"modules.json": b"[1]"}, ref="v2")
+    source = Source("me/model", "v2").pinned()
+    assert source.revision == other.sha
+    assert source.json("modules.json") == [1]
+    assert Source("me/model").pinned().json("modules.json") == []
+    assert len([asked for asked in hub.asked() if "/api/models" in asked]) == 2
+
+
+def test_all_files_are_of_the_commit_that_was_resolved(hub, commit):
+    source = Source("me/model").pinned()
+    hub.add("me/model", {"modules.json": b"[2]", "new.json": b"1"})
+    assert source.json("modules.json") == []
+    assert source.file("new.json") is None
+    assert Source("me/model").pinned().json("modules.json") == [2]
+
+
+def test_a_commit_needs_no_resolving(hub, commit):
+    assert Source("me/model", commit).pinned().revision == commit
+    assert hub.asked() == []
+
+
+def test_what_was_fetched_by_branch_is_found_offline_by_branch(hub, commit, no_network_later):
+    assert Source("me/model").pinned().json("modules.json") == []
+    no_network_later()
+    offline = Source("me/model", offline=True).pinned()
+    assert offline.json("modules.json") == []
+    assert offline.file("sub/a.json") is None
+
+
+@pytest.fixture
+def no_network_later(request):
+    return lambda: request.getfixturevalue("no_network")
+
+
+def test_offline_mode_uses_the_cache_alone(hub, commit, monkeypatch, no_network_later):
+    from huggingface_hub import constants
+
+    Source("me/model").pinned().need("modules.json")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    no_network_later()
+    assert Source("me/model").pinned().json("modules.json") == []
+    assert Source("me/model").json("modules.json") == []
+    with pytest.raises(MissingFileError, match=r"me/model/absent is missing.*offline mode is on") as caught:
+        Source("me/model").pinned().need("absent")
     assert isinstance(caught.value, OSError)
 
 
-def test_errors_of_the_network_are_passed_on(hub):
-    from huggingface_hub.errors import HfHubHTTPError
-
-    class Response:
-        status_code, headers, request, url = 429, {}, None, "url"
-
-    hub.answers["x"] = HfHubHTTPError("slow down", response=Response())
-    with pytest.raises(HfHubHTTPError, match="slow down"):
-        Source("owner/repo").file("x")
-
-
-def test_a_branch_is_pinned_to_its_commit(monkeypatch):
+def test_an_unreachable_hub_costs_one_request(hub, commit, monkeypatch, caplog):
     import huggingface_hub
 
-    class Info:
-        sha = "f" * 40
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *args, **kwargs: Info)
-    assert Source("owner/repo", "main").pinned().revision == "f" * 40
-    assert Source("owner/repo", "0" * 40).pinned().revision == "0" * 40
-    assert Source("owner/repo", "main", offline=True).pinned().revision == "main"
-
-
-def test_an_unreachable_hub_leaves_the_revision(monkeypatch):
-    import huggingface_hub
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    def unreachable(*args, **kwargs):
-        raise OfflineModeIsEnabled("offline")
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
-    assert Source("owner/repo", "main").pinned().revision == "main"
+    Source("me/model").pinned().need("modules.json")
+    hub.stop()
+    tries = []
+    original = huggingface_hub.HfApi.model_info
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "model_info", lambda *a, **k: (tries.append(k["timeout"]), original(*a, **k))[1]
+    )
+    source = Source("me/model").pinned()
+    assert (source.revision, source.offline) == (commit, True)
+    assert len(tries) == 1
+    assert tries[0] is not None, "without a limit a hub that does not answer is waited for forever"
+    assert "could not be reached" in caplog.text
+    assert source.json("modules.json") == []
+    assert source.file("sub/a.json") is None
 
 
-def test_a_missing_revision_is_an_error(monkeypatch):
-    import huggingface_hub
+def test_an_unreachable_hub_and_an_empty_cache_say_so(hub):
+    hub.stop()
+    with pytest.raises(MissingFileError, match=r"me/model/config.json is missing.*hub could not be reached: Connect"):
+        Source("me/model").pinned().need("config.json")
+
+
+def test_a_hub_that_is_down_is_as_one_that_cannot_be_reached(hub, commit):
+    Source("me/model").pinned().need("modules.json")
+    hub.fail = lambda asked: 503
+    source = Source("me/model").pinned()
+    assert (source.revision, source.offline) == (commit, True)
+
+
+def test_a_missing_revision_is_an_error(hub, commit):
     from huggingface_hub.errors import RevisionNotFoundError
 
-    class Response:
-        status_code, headers, request, url = 404, {}, None, "url"
-
-    def missing(*args, **kwargs):
-        raise RevisionNotFoundError("no such revision", response=Response())
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", missing)
     with pytest.raises(RevisionNotFoundError):
-        Source("owner/repo", "nowhere").pinned()
+        Source("me/model", "nowhere").pinned()
+
+
+@pytest.mark.parametrize("token", [None, "hf_good"])
+def test_a_missing_repository_has_no_files_and_the_message_says_so(hub, token):
+    source = Source("me/nothing", token=token).pinned()
+    assert source.file("modules.json") is None
+    with pytest.raises(MissingFileError, match=r"no such repository, or the token may not read it"):
+        source.need("config.json")
+
+
+def test_a_repository_that_became_private_is_read_from_the_cache(hub, commit):
+    Source("me/model").pinned().need("modules.json")
+    hub.repos["me/model"].private = True
+    source = Source("me/model").pinned()
+    assert (source.revision, source.offline) == (commit, True)
+    assert source.json("modules.json") == []
+
+
+def test_another_failure_is_logged_and_leaves_the_revision(hub, commit, caplog):
+    hub.fail = lambda asked: 403 if asked.path.startswith("/api/models") else None
+    source = Source("me/model", "main").pinned()
+    assert (source.revision, source.offline) == ("main", False)
+    assert "the commit of me/model is not known" in caplog.text
+    assert source.json("modules.json") == []
+
+
+def test_a_wrong_token_is_an_error_and_not_an_absent_file(hub, commit):
+    from huggingface_hub.errors import HfHubHTTPError
+
+    source = Source("me/model", token="hf_wrong").pinned()
+    with pytest.raises(HfHubHTTPError, match="401"):
+        source.file("modules.json")
+
+
+def test_a_refusal_is_an_error_and_not_an_absent_file(hub, commit):
+    from huggingface_hub.errors import HfHubHTTPError
+
+    hub.fail = lambda asked: 403
+    with pytest.raises(HfHubHTTPError, match="403"):
+        Source("me/model", commit).file("modules.json")
+
+
+def test_a_name_that_no_repository_can_have_has_no_files(hub):
+    source = Source("not a--name!").pinned()
+    assert source.file("modules.json") is None
+    assert source.folder() is None
+    assert hub.asked() == []
+
+
+def test_the_cache_folder(hub, commit, tmp_path, monkeypatch):
+    assert tmp_path / "given" in Source("me/model", cache=str(tmp_path / "given")).need("modules.json").parents
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path / "home"))
+    assert tmp_path / "home" in Source("me/model").need("modules.json").parents
+    assert tmp_path / "given" in Source("me/model", cache=str(tmp_path / "given")).need("modules.json").parents
+    monkeypatch.delenv("SENTENCE_TRANSFORMERS_HOME")
+    assert hub.cache in Source("me/model").need("modules.json").parents
+
+
+# -- whole folders -----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_comes_with_all_below_it_and_nothing_else(hub, commit):
+    found = Source("me/model").pinned().at("sub").folder()
+    assert (found / "a.json").is_file()
+    assert (found / "deep" / "b.json").is_file()
+    assert not (found.parent / "other").exists()
+    assert Source("me/model").pinned().at("nothing").folder() is None
+    everything = Source("me/model", commit).folder()
+    assert (everything / "other" / "c.json").is_file()
+
+
+def test_a_folder_is_found_offline_and_with_the_hub_down(hub, commit):
+    Source("me/model").pinned().at("sub").folder()
+    hub.stop()
+    assert (Source("me/model", offline=True).at("sub").folder() / "a.json").is_file()
+    assert (Source("me/model").at("sub").folder() / "a.json").is_file()
+    assert Source("me/other", offline=True).folder() is None
+
+
+# -- loads that were complete ------------------------------------------------------------------------------------------
+
+
+def test_a_settled_purpose_needs_no_network(hub, commit):
+    source = Source("me/model").pinned("encode")
+    assert not source.offline
+    source.settle("encode")
+    assert Source("me/model").pinned("encode").offline
+    assert not Source("me/model").pinned("another").offline
+    assert not Source("me/model").pinned().offline
+    hub.add("me/model", {"modules.json": b"[3]"})
+    assert not Source("me/model").pinned("encode").offline
+
+
+# -- functions ---------------------------------------------------------------------------------------------------------
+
+
+def test_functions_for_files_and_folders(hub, commit, folder):
+    assert is_sentence_transformer_model("me/model")
+    assert not is_sentence_transformer_model("me/nothing")
+    assert not is_sentence_transformer_model(str(folder))
+    assert Path(load_file_path("me/model", "a.json", "sub")).read_bytes() == b"{}"
+    assert load_file_path("me/model", "absent") is None
+    assert load_file_path(str(folder), "b.json", subfolder="sub") == str(folder / "sub" / "b.json")
+    assert load_file_path(str(folder), "absent") is None
+    assert Path(load_dir_path("me/model", "sub"), "deep", "b.json").is_file()
+    assert load_dir_path(str(folder), "sub") == str(folder / "sub")
+    assert load_dir_path(str(folder), "absent") is None
+    assert load_dir_path(str(folder), ".") == str(folder)
+    for name in ("me/model", str(folder)):
+        with pytest.raises(ValueError, match="must be a relative path"):
+            load_file_path(name, "../x")
+        with pytest.raises(ValueError, match="must be a relative path"):
+            load_dir_path(name, "a/../../x")

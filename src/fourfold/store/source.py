@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import string
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from fourfold.errors import FolderError, MissingFileError
+from fourfold.store import _download
 
 # Checkpoints of the first transformers releases live on the hub without an organisation, so their names stay as they
 # are.
@@ -80,6 +80,7 @@ class Source:
         cache: Folder for downloads; None is ``SENTENCE_TRANSFORMERS_HOME``, else the hub's default.
         offline: Never use the network.
         subfolder: Folder inside ``name`` that relative paths start from.
+        note: What stood in the way of resolving the revision, for error messages.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Source:
     cache: str | None = None
     offline: bool = False
     subfolder: str = ""
+    note: str = field(default="", compare=False)
 
     @property
     def is_local(self) -> bool:
@@ -101,7 +103,8 @@ class Source:
 
     def at(self, subfolder: str) -> Source:
         """Return the source of a folder inside this one."""
-        return replace(self, subfolder=f"{self.subfolder}/{subfolder}".strip("/"))
+        inside = "" if subfolder == "." else check_relative(subfolder, self.pretty())
+        return replace(self, subfolder=f"{self.subfolder}/{inside}".strip("/"))
 
     def pretty(self, path: str = "") -> str:
         """Return what error messages call ``path``: never a place in a cache."""
@@ -113,15 +116,20 @@ class Source:
         if self.is_local:
             local = Path(self.name, inside)
             return local if local.is_file() else None
-        return self._download(inside)
+        return _download.file(self, inside)
+
+    def folder(self) -> Path | None:
+        """Return a local copy of the folder with all its files, or None if there is no such folder."""
+        if self.is_local:
+            local = Path(self.name, self.subfolder)
+            return local if local.is_dir() else None
+        return _download.folder(self, self.subfolder)
 
     def need(self, path: str) -> Path:
         """Return a local copy of ``path``; raises :class:`~fourfold.errors.MissingFileError` if it is absent."""
         found = self.file(path)
         if found is None:
-            raise MissingFileError(
-                f"{self.pretty(path)} is missing; the model folder is incomplete{self._offline_hint()}"
-            )
+            raise MissingFileError(f"{self.pretty(path)} is missing; the model folder is incomplete{self._hint()}")
         return found
 
     def json(self, path: str) -> Any:
@@ -141,48 +149,80 @@ class Source:
             raise FolderError(f"{self.pretty(path)} must hold a JSON object, got {type(value).__name__}")
         return value or {}
 
-    def pinned(self) -> Source:
-        """Return this source with its branch or tag resolved to one commit, so that all files are of one state."""
-        if self.is_local or self.offline or _is_commit(self.revision):
+    def pinned(self, purpose: str = "") -> Source:
+        """Return this source with its branch or tag resolved to one commit, so that all files are of one state.
+
+        Local folders and commits cost no request. Where the hub cannot be reached, the result is an offline source of
+        the commit that the cache holds, so that a whole load waits for one time-out, not for one per file.
+
+        Args:
+            purpose: What the files are for. If :meth:`settle` was called on this commit for the same purpose before,
+                the cache holds all that is needed, and the result is offline: no library asks the hub again.
+
+        Raises:
+            huggingface_hub.errors.RevisionNotFoundError: If the hub has no such revision.
+        """
+        if self.is_local:
             return self
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
+        resolved = _download.resolve(self)
+        found = replace(self, revision=resolved.revision, offline=resolved.offline, note=resolved.note)
+        return replace(found, offline=True) if purpose and _download.is_complete(found, purpose) else found
 
-        try:
-            info = HfApi(token=self.token).model_info(self.name, revision=self.revision, expand=["sha"])
-        except RevisionNotFoundError:
-            raise
-        except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError):
-            # Private, absent or unreachable: each file's own look-up then answers, from the cache if need be.
-            return self
-        return replace(self, revision=info.sha or self.revision)
+    def settle(self, purpose: str) -> None:
+        """Remember in the cache that everything which ``purpose`` needs of this commit was found."""
+        if not self.is_local:
+            _download.mark_complete(self, purpose)
 
-    def _offline_hint(self) -> str:
-        return "" if self.is_local else " or, without a network, not in the cache"
-
-    def _download(self, inside: str) -> Path | None:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-            RepositoryNotFoundError,
-        )
-
-        try:
-            path = hf_hub_download(
-                self.name,
-                inside,
-                revision=self.revision,
-                token=self.token,
-                cache_dir=self.cache_folder,
-                local_files_only=self.offline,
-                library_name="fourfold",
-            )
-        except (EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError, HFValidationError):
-            return None
-        return Path(path)
+    def _hint(self) -> str:
+        if self.is_local:
+            return ""
+        return f" ({self.note})" if self.note else " or, without a network, not in the cache"
 
 
-def _is_commit(revision: str | None) -> bool:
-    return revision is not None and len(revision) == 40 and set(revision) <= set(string.hexdigits)
+def is_sentence_transformer_model(
+    model_name_or_path: str,
+    token: bool | str | None = None,
+    cache_folder: str | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> bool:
+    """Whether a folder or a hub repository holds ``modules.json``."""
+    source = Source(model_name_or_path, revision, token, cache_folder, local_files_only)
+    return source.file("modules.json") is not None
+
+
+def load_file_path(
+    model_name_or_path: str,
+    filename: str,
+    subfolder: str = "",
+    token: bool | str | None = None,
+    cache_folder: str | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> str | None:
+    """Return the local path of a model's file, downloaded if need be, or None if the model has no such file.
+
+    Raises:
+        FolderError: If the path leaves the model's folder.
+        OSError: If the hub refuses or cannot be reached, and the file is not in the cache.
+    """
+    found = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder).file(filename)
+    return None if found is None else str(found)
+
+
+def load_dir_path(
+    model_name_or_path: str,
+    subfolder: str = "",
+    token: bool | str | None = None,
+    cache_folder: str | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> str | None:
+    """Return the local path of a model's folder, downloaded with all below it, or None if the model has no such folder.
+
+    Raises:
+        FolderError: If the path leaves the model's folder.
+        OSError: If the hub refuses or cannot be reached, and the folder is not in the cache.
+    """
+    found = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder).folder()
+    return None if found is None else str(found)
