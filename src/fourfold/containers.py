@@ -87,3 +87,26 @@ class Items:
     def take(self, rows: NDArray[np.int64]) -> Items:
         """Return the given rows in the given order."""
         return Items([self.values[i] for i in rows], self.lengths[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkedText:
+    """A long text as vectors of its chunks.
+
+    Attributes:
+        text: The whole text.
+        vectors: ``[chunks, width]``, an array or a tensor; a view of one that all texts of a call share.
+        offsets: int64 ``[chunks, 2]``; chunk ``i`` is ``text[offsets[i, 0]:offsets[i, 1]]``.
+    """
+
+    text: str
+    vectors: Any
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def texts(self) -> list[str]:
+        """The text of each chunk."""
+        return [self.text[start:stop] for start, stop in self.offsets.tolist()]
