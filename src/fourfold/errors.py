@@ -13,6 +13,8 @@ Each also derives from the built-in type that the sentence-transformers contract
     ├── WeightsError          RuntimeError  weights do not fit the module that asks for them
     ├── FeatureError          TypeError     a module needs a feature of another kind than it got
     ├── ShapeError            RuntimeError  tensors that must fit together do not
+    ├── PlacementError        RuntimeError  a model cannot be moved
+    ├── MissingMethodError    AttributeError  a model's backbone lacks a method
     ├── MissingExtraError     ImportError   an optional package is not installed
     ├── MissingNameError      ModuleNotFoundError  the contract has a name that fourfold does not have yet
     ├── AliasError            RuntimeError  the older library's name cannot be taken over
@@ -68,6 +70,14 @@ class FeatureError(FourfoldError, TypeError):
 
 class ShapeError(FourfoldError, RuntimeError):
     """Tensors that must fit together do not."""
+
+
+class PlacementError(FourfoldError, RuntimeError):
+    """A model cannot be moved or cast, since something else has placed it."""
+
+
+class MissingMethodError(FourfoldError, AttributeError):
+    """The transformers model inside lacks a method that was asked of it."""
 
 
 class MissingExtraError(FourfoldError, ImportError):

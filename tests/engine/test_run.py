@@ -10,7 +10,7 @@ from fourfold.engine import plan as planning
 from fourfold.engine import run as running
 from fourfold.engine.collect import ListSink, RowSink, numpy_rows
 from fourfold.engine.plan import Budget
-from fourfold.engine.run import run
+from fourfold.engine.run import LocalRunner, run
 
 
 class Fake:
@@ -42,9 +42,9 @@ class Fake:
         return isinstance(error, MemoryError)
 
 
-def encode(items, backend, budget=None, **options):
+def encode(items, backend, budget=None, finish=None, **options):
     sink = RowSink(len(items), numpy_rows)
-    run(items, backend, sink, budget or Budget(64), **options)
+    run(items, backend, sink, LocalRunner(backend, budget or Budget(64), finish), **options)
     return sink.result()
 
 
@@ -166,5 +166,6 @@ def test_no_progress_is_silent(small_windows):
 def test_objects_are_collected_one_a_row(small_windows):
     items = list(range(50))
     sink = ListSink(50)
-    run(items, Fake(), sink, Budget(20), finish=lambda output, batch: [str(v) for v in batch.values])
+    backend = Fake()
+    run(items, backend, sink, LocalRunner(backend, Budget(20), lambda output, batch: [str(v) for v in batch.values]))
     assert sink.items == [str(i) for i in items]

@@ -12,7 +12,6 @@ from tests import tolerances
 from tests.support import TEXTS, whole_words
 
 from fourfold import SentenceTransformer
-from fourfold.errors import InputError
 from fourfold.modules import Normalize, Pooling, StaticEmbedding, Transformer
 from fourfold.testing import WIDTH, checkpoint, tiny, tiny_folder
 
@@ -423,12 +422,6 @@ def test_arguments_may_be_positional(model):
         close(method(TEXTS, None, "the "), got)
         with pytest.raises(TypeError):
             method(TEXTS, task="query")
-
-
-@pytest.mark.parametrize("options", [{"pool": {}}, {"device": ["cpu", "cpu"]}])
-def test_many_processes_are_refused_with_a_word(model, options):
-    with pytest.raises(InputError, match="not supported yet"):
-        model.encode(TEXTS, **options)
 
 
 # -- prompts -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fourfold.containers import Items, Tokens
-from fourfold.modules._base import Features, InputModule, Module
+from fourfold.modules._base import Features, packs, tokenises
 from fourfold.ops.linear import fastest_linear
 from fourfold.text.inputs import character_count
 
@@ -41,16 +41,19 @@ class TorchBackend:
         self.kwargs = kwargs or {}
         self.first = model[0]
         # A class that overrides preprocess, or a module of somebody else, is asked for whole batches of features.
-        self.tokenises = _has_own_steps(model) and self.first.tokenises(self.kwargs)
-        self.packed = self.tokenises and not pad and all(_packs(module, self.kwargs) for module in model)
+        self.tokenises = not _replaced(model) and tokenises(self.first, self.kwargs)
+        self.packed = self.tokenises and not pad and all(packs(module, self.kwargs) for module in model)
 
     @property
     def best_tokens(self) -> int:
         """Tokens of a batch above which this device gets no faster."""
-        best = _BEST_TOKENS.get(self.model.device.type, _BEST_TOKENS_ELSEWHERE)
-        config = getattr(self.first, "config", None)
-        width = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None)
-        if self.model.device.type != "cpu" or not isinstance(width, int):
+        return self.best_tokens_on(self.model.device.type)
+
+    def best_tokens_on(self, kind: str) -> int:
+        """Return :attr:`best_tokens` as it would be on a kind of device: ``cpu``, ``cuda``, ..."""
+        best = _BEST_TOKENS.get(kind, _BEST_TOKENS_ELSEWHERE)
+        width = getattr(self.first, "widest", None)
+        if kind != "cpu" or not isinstance(width, int):
             return best
         return max(1, min(best, _CPU_NUMBERS // width))
 
@@ -95,18 +98,9 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value.to(device)
 
 
-def _has_own_steps(model: Any) -> bool:
-    """Whether tokenising and batching may be steps of their own: nobody has replaced the whole of ``preprocess``."""
-    first = model[0]
-    ours = type(first).__module__.startswith("fourfold.modules.") and isinstance(first, InputModule)
-    replaced = "preprocess" in vars(model) or "preprocess" in vars(first) or not _is_library(type(model), "preprocess")
-    old_style = "tokenize" in vars(model) or not _is_library(type(model), "tokenize")
-    return ours and not replaced and not old_style
-
-
-def _packs(module: Any, kwargs: Mapping[str, Any]) -> bool:
-    """Whether a module takes packed features; other people's may say so by an attribute alone."""
-    return module.packs(kwargs) if isinstance(module, Module) else getattr(module, "packed", False)
+def _replaced(model: Any) -> bool:
+    """Whether somebody has replaced the whole of the model's ``preprocess``, or its older form."""
+    return any(name in vars(model) or not _is_library(type(model), name) for name in ("preprocess", "tokenize"))
 
 
 def _is_library(cls: type, method: str) -> bool:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Output = TypeVar("Output", contravariant=True)
 Array = Any
 """A numpy array or a torch tensor: both take ``buffer[rows] = values``."""
 
 
-class Sink(Protocol[Output]):
-    """Takes the output of each batch."""
+class Sink(ABC):
+    """Takes the output of each batch.
 
-    def put(self, rows: NDArray[np.int64], output: Output) -> None:
+    Attributes:
+        shared: A ``SharedArray`` that other processes may write their rows into instead of sending them, or None.
+        full: Whether no new window should be begun before rows have been taken out.
+    """
+
+    shared: Any = None
+    full: bool = False
+
+    @abstractmethod
+    def put(self, rows: NDArray[np.int64], output: Any) -> None:
         """Take the outputs of the given rows of the input, in that order."""
 
 
-class RowSink:
+class RowSink(Sink):
     """Collects vectors into one array that is allocated when the first batch tells its width and dtype.
 
     Args:
@@ -54,7 +64,7 @@ def numpy_rows(shape: tuple[int, ...], like: NDArray[Any]) -> NDArray[Any]:
 Item = TypeVar("Item")
 
 
-class ListSink(Generic[Item]):
+class ListSink(Sink, Generic[Item]):
     """Collects one object a row."""
 
     def __init__(self, count: int) -> None:
@@ -64,3 +74,44 @@ class ListSink(Generic[Item]):
         """Place one object of ``output`` at each of the given rows."""
         for row, item in zip(rows.tolist(), output, strict=True):
             self.items[row] = item
+
+
+Part = TypeVar("Part", bound=Sink)
+
+
+class WindowSink(Sink, Generic[Part]):
+    """Collects an input of unknown length, window by window, each into a sink of its own.
+
+    Args:
+        open_part: Makes the sink of a window from its number of rows.
+    """
+
+    def __init__(self, open_part: Callable[[int], Part]) -> None:
+        self._open_part = open_part
+        self._parts: deque[_Window[Part]] = deque()
+
+    def begin(self, start: int, count: int) -> None:
+        """Make room for the ``count`` rows from row ``start`` on."""
+        self._parts.append(_Window(start, count, self._open_part(count)))
+
+    @property
+    def full(self) -> bool:  # type: ignore[override]
+        """Whether two windows are open: one is being finished, one has begun."""
+        return len(self._parts) > 1
+
+    def put(self, rows: NDArray[np.int64], output: Any) -> None:
+        """Hand the outputs to the window that holds these rows; a batch lies within one."""
+        window = next(part for part in self._parts if part.start <= rows[0] < part.start + part.count)
+        window.sink.put(rows - window.start, output)
+        window.left -= len(rows)
+
+    def finished(self) -> Iterator[Part]:
+        """Yield the sinks of the leading windows whose rows are all there, and forget them."""
+        while self._parts and self._parts[0].left == 0:
+            yield self._parts.popleft().sink
+
+
+class _Window(Generic[Part]):
+    def __init__(self, start: int, count: int, sink: Part) -> None:
+        self.start, self.count, self.sink = start, count, sink
+        self.left = count

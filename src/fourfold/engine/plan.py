@@ -41,12 +41,22 @@ class Budget:
         )
 
 
+def window_sizes(largest: int = LARGEST_WINDOW, first: int = FIRST_WINDOW) -> Iterator[int]:
+    """Yield the sizes of consecutive windows without end, each four times the one before up to ``largest``."""
+    size = min(first, largest)
+    while True:
+        yield size
+        size = min(size * 4, largest)
+
+
 def windows(count: int, first: int = FIRST_WINDOW, largest: int = LARGEST_WINDOW) -> Iterator[range]:
-    """Yield consecutive ranges that cover ``count`` inputs, each four times the one before up to ``largest``."""
-    start, size = 0, first
-    while start < count:
+    """Yield consecutive ranges that cover ``count`` inputs, sized as :func:`window_sizes` says."""
+    start = 0
+    for size in window_sizes(largest, first):
+        if start >= count:
+            return
         yield range(start, min(start + size, count))
-        start, size = start + size, min(size * 4, largest)
+        start += size
 
 
 def plan(lengths: NDArray[np.int64], budget: Budget) -> list[NDArray[np.int64]]:

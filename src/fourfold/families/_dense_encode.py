@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,25 @@ from torch.nn import functional
 from fourfold.backends import Batch
 from fourfold.backends.torch import TorchBackend
 from fourfold.containers import Tokens
-from fourfold.engine.collect import ListSink, RowSink
-from fourfold.engine.plan import Budget
-from fourfold.engine.run import run
+from fourfold.engine.collect import ListSink, RowSink, Sink, numpy_rows
+from fourfold.engine.run import LocalRunner, Runner, run, stream
+from fourfold.engine.shared import SharedRowSink
 from fourfold.errors import InputError
+from fourfold.families import _running
 from fourfold.modules._base import Features
 from fourfold.ops.quantize import check_precision, quantize_embeddings
 from fourfold.text.inputs import as_list, is_single
 
-# Where a model sets no length, batch_size bounds memory as if texts had this many tokens.
-_USUAL_LENGTH = 512
+_BITS = ("binary", "ubinary")
+_RANGED = ("int8", "uint8")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller asked of ``encode``, checked."""
+    """What a caller asked of ``encode``.
+
+    ``apart`` says that outputs are made in another process: vectors are then numpy arrays, other tensors on the CPU.
+    """
 
     prompt: str | None = None
     batch_size: int = 32
@@ -41,115 +45,175 @@ class Options:
     normalize: bool = False
     truncate_dim: int | None = None
     kwargs: dict[str, Any] = field(default_factory=dict)
+    pool: Any = None
+    devices: Sequence[str] | None = None
+    chunk_size: int | None = None
+    apart: bool = False
 
+    @property
+    def vectors(self) -> bool:
+        """Whether a row's result is its vector, not another feature."""
+        return self.output_value == "sentence_embedding"
 
-def refuse_unsupported(pool: Any, device: Any) -> None:
-    """Raise for the arguments of many processes, which are not there yet."""
-    if pool is not None or isinstance(device, (list, tuple)):
-        raise InputError("encoding with several processes (pool=, or a list of devices) is not supported yet")
+    def checked(self, model: Any) -> Options:
+        """Return the options with their defaults filled in.
+
+        Raises:
+            InputError: If one is unusable, or the model takes no such keyword argument.
+        """
+        _running.check_batch_size(self.batch_size)
+        _running.check_kwargs(model, self.kwargs)
+        if self.pool is not None or self.devices is not None:
+            _running.check_chunk_size(self.chunk_size)
+        return replace(self, precision=check_precision(self.precision))
+
+    def backend(self, model: Any) -> TorchBackend:
+        """Return what tokenises and runs: texts whose other features are wanted are padded."""
+        padded = not self.vectors and self.output_value != "token_embeddings"
+        return TorchBackend(model, self.prompt, self.kwargs, pad=padded)
+
+    def runner(self, model: Any) -> LocalRunner:
+        """Return what runs batches and gives each row's result."""
+        backend = self.backend(model)
+        budget = _running.budget_for(backend, self.batch_size)
+        return LocalRunner(backend, budget, self._vectors if self.vectors else self._features)
+
+    def part(self, count: int) -> Sink:
+        """Return what collects the results of ``count`` rows."""
+        return RowSink(count, _allocate) if self.vectors else ListSink(count)
+
+    def sink(self, count: int) -> Sink:
+        """Return what collects the whole result, which workers write in place."""
+        return SharedRowSink(count) if self.vectors and self.pool is not None else self.part(count)
+
+    # -- one batch ---------------------------------------------------------------------------------------------------
+
+    def _vectors(self, features: Features, batch: Batch) -> Any:
+        """Return a batch's vectors ``[rows, width]``, on the CPU unless tensors are wanted."""
+        vectors = features["sentence_embedding"]
+        if self.truncate_dim is not None:
+            vectors = vectors[..., : self.truncate_dim]
+        if self.normalize:
+            vectors = functional.normalize(vectors.float(), dim=-1).to(vectors.dtype)
+        if self.precision in _BITS:
+            vectors = torch.from_numpy(quantize_embeddings(vectors, self.precision))
+        # numpy has no bfloat16, so an array of such a model holds float32.
+        dtype = torch.float32 if self.as_numpy and vectors.dtype == torch.bfloat16 else vectors.dtype
+        vectors = vectors.to("cpu" if self.as_numpy or self.apart else vectors.device, dtype)
+        return _running.as_array(vectors) if self.apart else vectors
+
+    def _features(self, features: Features, batch: Batch) -> list[Any]:
+        """Return one object a row: the tensor of a named feature, or a dictionary of all features."""
+        if self.output_value == "token_embeddings":
+            rows: list[Any] = list(_split_tokens(features, batch))
+        elif self.output_value is None:
+            rows = _split_all(features, batch, self.truncate_dim)
+        else:
+            rows = [_own(row) for row in features[self.output_value]]
+        return [_on_cpu(row) for row in rows] if self.apart else rows
+
+    # -- the whole result --------------------------------------------------------------------------------------------
+
+    def empty(self) -> Any:
+        """Return the result for no inputs."""
+        if self.as_tensor:
+            return torch.empty(0)
+        return np.empty(0) if self.as_numpy else []
+
+    def result(self, sink: Any, single: bool) -> Any:
+        """Return the rows of a full sink in the form that the flags ask for; only what is quantised is copied."""
+        if not self.vectors:
+            rows = self._quantised(sink.items)
+            return rows[0] if single else rows
+        vectors = sink.result()
+        if isinstance(vectors, np.ndarray):
+            vectors = _running.as_tensor(vectors)
+        vectors = self._quantised(vectors[0] if single else vectors)
+        if self.as_numpy:
+            return vectors.numpy() if isinstance(vectors, Tensor) else vectors
+        tensor = vectors if isinstance(vectors, Tensor) else torch.from_numpy(vectors)
+        return tensor if single or self.as_tensor else list(tensor)
+
+    def _quantised(self, rows: Any, ranges: Any = None) -> Any:
+        if self.precision == "float32" or (self.vectors and self.precision in _BITS):
+            return rows
+        return quantize_embeddings(rows, str(self.precision), ranges)
+
+    def each(self, sink: Any, ranges: Any = None) -> Iterator[Any]:
+        """Yield the rows of a full sink one by one, each in memory of its own."""
+        if not self.vectors:
+            yield from self._quantised(sink.items, ranges)
+            return
+        rows = self._quantised(sink.result(), ranges)
+        if isinstance(rows, Tensor) and self.as_numpy:
+            rows = rows.numpy()
+        elif isinstance(rows, np.ndarray) and not self.as_numpy:
+            rows = _running.as_tensor(rows)
+        for row in rows:
+            yield row.clone() if isinstance(row, Tensor) else row.copy()
 
 
 def encode(model: Any, inputs: Any, options: Options) -> Any:
     """Encode one input or a batch with a model; see ``SentenceTransformer.encode``."""
-    if options.batch_size < 1:
-        raise InputError(f"batch_size must be at least 1, got {options.batch_size}")
-    precision = check_precision(options.precision)
-    _check_kwargs(model, options.kwargs)
+    options = options.checked(model)
     single = is_single(inputs)
     items = [inputs] if single else as_list(inputs)
     if not items:
-        return _empty(options)
-    if model.training or any(module.training for module in model):
-        model.eval()
-    if options.output_value == "sentence_embedding":
-        result = _vectors(model, items, options)
-        return _converted(result, precision, single, options)
-    return _features(model, items, options, precision, single)
+        return options.empty()
+    with _running.opened(model, options.pool, options.devices) as pool, _running.inference(model):
+        options = replace(options, pool=pool)
+        sink, backend = options.sink(len(items)), options.backend(model)
+        run(items, backend, sink, _runner(backend, options), progress=_running.progress(options.show_progress_bar))
+        return options.result(sink, single)
 
 
-def _check_kwargs(model: Any, kwargs: dict[str, Any]) -> None:
-    known = [*model.get_model_kwargs(), "task", "processing_kwargs"]
-    unknown = [name for name in kwargs if name not in known]
-    if unknown:
-        raise InputError(f"encode got unknown keyword arguments {unknown}; this model takes {sorted(set(known))}")
+def encode_stream(
+    model: Any, inputs: Iterable[Any], options: Options, window: int, ranges: Any = None
+) -> Generator[Any, None, None]:
+    """Encode an iterable row by row; see ``SentenceTransformer.encode_stream``."""
+    options = options.checked(model)
+    if isinstance(inputs, (str, bytes, dict)) or not isinstance(inputs, Iterable):
+        raise InputError(f"encode_stream takes an iterable of inputs, got {type(inputs).__name__}; encode takes one")
+    if window < 1:
+        raise InputError(f"window must be at least 1, got {window}")
+    if options.precision in _RANGED and ranges is None:
+        raise InputError(
+            f"precision {options.precision!r} needs the range of each dimension, which a stream tells only at its end: "
+            "give ranges [2, width], the smallest and largest values of a sample"
+        )
+    return _rows(model, inputs, options, window, ranges)
 
 
-def _progress(asked: bool | None) -> bool:
-    if asked is not None:
-        return asked
-    return logging.getLogger("fourfold").getEffectiveLevel() in (logging.INFO, logging.DEBUG)
+def _rows(model: Any, inputs: Iterable[Any], options: Options, window: int, ranges: Any) -> Generator[Any, None, None]:
+    with _running.opened(model, options.pool, options.devices) as pool:
+        options = replace(options, pool=pool)
+        backend = options.backend(model)
+        parts = stream(
+            inputs, backend, _runner(backend, options), options.part, window=window,
+            progress=_running.progress(options.show_progress_bar),
+        )  # fmt: skip
+        with contextlib.closing(parts):
+            while True:
+                # Between two rows the caller's own code runs, which must not find inference mode switched on.
+                with _running.inference(model):
+                    sink = next(parts, None)
+                    rows = None if sink is None else list(options.each(sink, ranges))
+                if rows is None:
+                    return
+                yield from rows
 
 
-def budget_for(model: Any, backend: TorchBackend, batch_size: int) -> Budget:
-    """Return what a batch may hold: the caller's bound, or less where the device runs no faster for more."""
-    if not backend.tokenises:
-        return Budget(tokens=2**62, rows=batch_size)
-    length = model.max_seq_length
-    length = _USUAL_LENGTH if length is None or length > 10**6 else int(length)
-    return Budget(min(batch_size * max(length, 1), backend.best_tokens), padded=not backend.packed)
+def _runner(backend: TorchBackend, options: Options) -> Runner:
+    pool = options.pool
+    work = options if pool is None else replace(options, apart=True, pool=None, devices=None)
+    return _running.runner_for(backend, options.batch_size, work.runner, pool, options.chunk_size)
 
 
-def _vectors(model: Any, items: list[Any], options: Options) -> Any:
-    """Return all vectors: a numpy array on the CPU, or a tensor on the model's device if tensors are wanted."""
-    backend = TorchBackend(model, options.prompt, options.kwargs)
-    on_device = not options.as_numpy and model.device.type != "cpu"
-
-    def finish(features: Features, batch: Batch) -> Any:
-        vectors = features["sentence_embedding"]
-        if options.truncate_dim is not None:
-            vectors = vectors[..., : options.truncate_dim]
-        if options.normalize:
-            vectors = functional.normalize(vectors.float(), dim=-1).to(vectors.dtype)
-        # numpy has no bfloat16, so an array of such a model holds float32.
-        dtype = torch.float32 if options.as_numpy and vectors.dtype == torch.bfloat16 else vectors.dtype
-        return vectors.to(vectors.device if on_device else "cpu", dtype)
-
-    sink = RowSink(len(items), lambda shape, like: torch.empty(shape, dtype=like.dtype, device=like.device))
-    with torch.inference_mode():
-        budget = budget_for(model, backend, options.batch_size)
-        run(items, backend, sink, budget, finish=finish, progress=_progress(options.show_progress_bar))
-    return sink.result()
-
-
-def _converted(vectors: Tensor, precision: str, single: bool, options: Options) -> Any:
-    """Return the vectors in the form that the flags ask for; nothing is copied unless it is quantised."""
-    if precision != "float32":
-        quantised = quantize_embeddings(vectors[0] if single else vectors, precision)
-        if options.as_numpy:
-            return quantised
-        tensor = torch.from_numpy(quantised)
-        return tensor if single or options.as_tensor else list(tensor)
-    if single:
-        vectors = vectors[0]
-    if options.as_numpy:
-        return vectors.numpy()
-    return vectors if single or options.as_tensor else list(vectors)
-
-
-def _empty(options: Options) -> Any:
-    if options.as_tensor:
-        return torch.empty(0)
-    if options.as_numpy:
-        return np.empty(0)
-    return []
-
-
-def _features(model: Any, items: list[Any], options: Options, precision: str, single: bool) -> Any:
-    """Return one object a row: the tensor of a named feature, or a dictionary of all features."""
-    whole = options.output_value is None
-    tokens_wanted = options.output_value == "token_embeddings"
-    backend = TorchBackend(model, options.prompt, options.kwargs, pad=not tokens_wanted)
-    split = (
-        _split_tokens if tokens_wanted else _split_all(options) if whole else _split_named(str(options.output_value))
-    )
-    sink: ListSink[Any] = ListSink(len(items))
-    with torch.inference_mode():
-        budget = budget_for(model, backend, options.batch_size)
-        run(items, backend, sink, budget, finish=split, progress=_progress(options.show_progress_bar))
-    results = sink.items
-    if precision != "float32":
-        results = quantize_embeddings(results, precision)
-    return results[0] if single else results
+def _allocate(shape: tuple[int, ...], like: Any) -> Any:
+    """Return an empty result of the kind of a batch's output."""
+    if isinstance(like, Tensor):
+        return torch.empty(shape, dtype=like.dtype, device=like.device)
+    return numpy_rows(shape, like)
 
 
 def _split_tokens(features: Features, batch: Batch) -> list[Tensor]:
@@ -167,22 +231,24 @@ def _split_tokens(features: Features, batch: Batch) -> list[Tensor]:
     return [row[: max(1, int(end))].clone() for row, end in zip(vectors, ends, strict=True)]
 
 
-def _split_named(name: str) -> Callable[[Features, Batch], list[Any]]:
-    def split(features: Features, batch: Batch) -> list[Any]:
-        return list(features[name])
+def _split_all(features: Features, batch: Batch, truncate_dim: int | None) -> list[dict[str, Any]]:
+    """Return each input's features as a dictionary; what is not one a row is in all of them."""
+    if truncate_dim is not None:
+        features["sentence_embedding"] = features["sentence_embedding"][..., :truncate_dim]
+    count = len(batch)
 
-    return split
+    def at(value: Any, row: int) -> Any:
+        return _own(value[row]) if isinstance(value, Tensor) and value.ndim and len(value) == count else value
+
+    return [{key: at(value, row) for key, value in features.items()} for row in range(count)]
 
 
-def _split_all(options: Options) -> Callable[[Features, Batch], list[dict[str, Any]]]:
-    def split(features: Features, batch: Batch) -> list[dict[str, Any]]:
-        if options.truncate_dim is not None:
-            features["sentence_embedding"] = features["sentence_embedding"][..., : options.truncate_dim]
-        count = len(batch)
+def _own(row: Any) -> Any:
+    """Return a row in memory of its own, so that keeping it does not keep its whole batch."""
+    return row.clone() if isinstance(row, Tensor) else row
 
-        def at(value: Any, row: int) -> Any:
-            return value[row] if isinstance(value, Tensor) and value.ndim and len(value) == count else value
 
-        return [{key: at(value, row) for key, value in features.items()} for row in range(count)]
-
-    return split
+def _on_cpu(row: Any) -> Any:
+    if isinstance(row, dict):
+        return {key: _on_cpu(value) for key, value in row.items()}
+    return row.cpu() if isinstance(row, Tensor) else row

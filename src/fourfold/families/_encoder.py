@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fourfold.backends import Backend, Batch
 from fourfold.engine.collect import RowSink, numpy_rows
 from fourfold.engine.plan import Budget
-from fourfold.engine.run import run
+from fourfold.engine.run import LocalRunner, run
 from fourfold.errors import InputError
 from fourfold.ops.quantize import as_array
 from fourfold.ops.similarity import Vectors, compare
@@ -162,7 +162,8 @@ class StaticDenseEncoder(DenseEncoder):
             return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) if normalize else rows
 
         # A static model has no length that batch_size could multiply: the cache is what bounds its batches.
-        run(items, backend, sink, Budget(backend.best_tokens), finish=finish, progress=progress)
+        runner = LocalRunner(backend, Budget(backend.best_tokens), finish)
+        run(items, backend, sink, runner, progress=progress)
         return sink.result()
 
 

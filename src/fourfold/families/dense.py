@@ -166,9 +166,11 @@ class SentenceTransformer(BaseModel):
             normalize=normalize_embeddings,
             truncate_dim=truncate_dim if truncate_dim is not None else self.truncate_dim,
             kwargs=kwargs,
+            pool=pool,
+            devices=list(device) if isinstance(device, (list, tuple)) else None,
+            chunk_size=chunk_size,
         )
-        _dense_encode.refuse_unsupported(pool, device)
-        if device is not None:
+        if device is not None and options.devices is None:
             self.to(device)
         return _dense_encode.encode(self, inputs, options)
 
