@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from fourfold.errors import FolderError, InputError, UnknownModuleError
-from fourfold.modules import registry
-from fourfold.store.layouts import is_library_type, part_name
-from fourfold.store.manifest import ModuleEntry
+from fourfold.errors import InputError
+from fourfold.modules._loading import load_part, part_class
+from fourfold.store.layouts import is_library_type
+from fourfold.store.manifest import MODULES_FILE, ModuleEntry
 from fourfold.store.source import Source
 
 
@@ -28,6 +26,7 @@ class LoadOptions:
         processor_kwargs: For the tokenizer's ``from_pretrained``.
         config_kwargs: For the config's ``from_pretrained``.
         backend: What runs the transformer.
+        classes: Classes by type string, asked before the library's own and before any import.
     """
 
     trust_remote_code: bool = False
@@ -35,6 +34,12 @@ class LoadOptions:
     processor_kwargs: dict[str, Any] = field(default_factory=dict)
     config_kwargs: dict[str, Any] = field(default_factory=dict)
     backend: str = "torch"
+    classes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def code_revision(self) -> str | None:
+        """Branch, tag or commit of the modules' code, if it is another than the model's."""
+        return self.model_kwargs.get("code_revision")
 
     def keywords(self, source: Source) -> dict[str, Any]:
         """Return everything that a module's ``load`` is offered."""
@@ -48,6 +53,7 @@ class LoadOptions:
             "processor_kwargs": self.processor_kwargs,
             "config_kwargs": self.config_kwargs,
             "backend": self.backend,
+            "module_classes": self.classes,
         }
 
 
@@ -85,85 +91,38 @@ def load_modules(
         class_of: Gives the class of a type string; None is :func:`module_class`.
         init_defaults: Gives a type string's constructor arguments for keys that its folder does not state.
     """
+    # Every class is looked up before any weights are read, so that a wrong one is told at once.
+    classes = [
+        module_class(entry.type, source, options, entry.path) if class_of is None else class_of(entry.type)
+        for entry in entries
+    ]
+    keywords = options.keywords(source)
+    if not all(is_library_type(entry.type) for entry in entries):
+        # The revision was the modules' own; transformers would take it for that of a backbone's code.
+        keywords["model_kwargs"] = {k: v for k, v in options.model_kwargs.items() if k != "code_revision"}
     modules: OrderedDict[str, nn.Module] = OrderedDict()
-    for entry in entries:
-        cls = module_class(entry.type, source, options) if class_of is None else class_of(entry.type)
-        modules[entry.name] = _load_one(cls, entry, source, options, init_defaults(entry.type))
+    for entry, cls in zip(entries, classes, strict=True):
+        defaults = init_defaults(entry.type)
+        offered = {**keywords, "init_defaults": defaults} if defaults else keywords
+        modules[entry.name] = load_part(cls, source, entry.path, offered)
     return modules, {entry.name: list(entry.kwargs) for entry in entries}
 
 
-def module_class(type_string: str, source: Source, options: LoadOptions) -> Any:
-    """Return the class that a type string names.
+def module_class(type_string: str, source: Source, options: LoadOptions, path: str = "") -> Any:
+    """Return the class that a type string of ``modules.json`` names; see :func:`~fourfold.modules._loading.part_class`.
 
     Raises:
         FolderError: If it is no part of this library, or somebody else's class without ``trust_remote_code``.
     """
-    if is_library_type(type_string):
-        name = part_name(type_string)
-        if name is None or name not in registry:
-            known = ", ".join(registry.names())
-            raise UnknownModuleError(
-                f"{source.pretty('modules.json')}: unknown module type {type_string!r}; known parts: {known}"
-            )
-        return registry.get(name)
-    if not options.trust_remote_code:
-        raise FolderError(
-            f"{source.pretty('modules.json')}: module type {type_string!r} is code outside this library. "
-            "If you trust it, pass trust_remote_code=True."
-        )
-    return _remote_class(type_string, source, options)
-
-
-def _remote_class(type_string: str, source: Source, options: LoadOptions) -> Any:
-    from transformers.dynamic_module_utils import get_class_from_dynamic_module
-
-    home, _, name = type_string.rpartition(".")
-    try:
-        return get_class_from_dynamic_module(
-            type_string,
-            source.name,
-            cache_dir=source.cache_folder,
-            token=source.token,
-            revision=source.revision,
-            code_revision=options.model_kwargs.pop("code_revision", None),
-            local_files_only=source.offline,
-        )
-    except (OSError, ValueError):
-        # Not a file of the folder: then it is a package that the user has installed.
-        return getattr(importlib.import_module(home), name)
-
-
-def _load_one(
-    cls: Any, entry: ModuleEntry, source: Source, options: LoadOptions, init_defaults: dict[str, Any]
-) -> nn.Module:
-    load = cls.load
-    parameters = inspect.signature(load).parameters
-    if len(parameters) == 1:
-        # Modules written for the first interface take the path of their local folder and nothing else.
-        folder = _local_folder(source, entry.path)
-        return load(folder)
-    keywords = options.keywords(source)
-    if init_defaults:
-        keywords["init_defaults"] = init_defaults
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        keywords = {key: value for key, value in keywords.items() if key in parameters}
-    return load(source.name, subfolder=entry.path, **keywords)
-
-
-def _local_folder(source: Source, path: str) -> str:
-    if source.is_local:
-        return f"{source.name}/{path}".rstrip("/")
-    from huggingface_hub import snapshot_download
-
-    root = snapshot_download(
-        source.name,
-        revision=source.revision,
-        token=source.token,
-        cache_dir=source.cache_folder,
-        local_files_only=source.offline,
-        allow_patterns=[f"{path}/**" if path else "*"],
+    return part_class(
+        type_string,
+        source,
+        source.pretty(MODULES_FILE),
+        trust_remote_code=options.trust_remote_code,
+        code_revision=options.code_revision,
+        classes=options.classes,
+        path=path,
     )
-    return f"{root}/{path}".rstrip("/")
 
 
 def as_modules(modules: Any) -> OrderedDict[str, nn.Module]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import nn
 
 from fourfold.containers import Tokens
@@ -20,6 +18,7 @@ from fourfold.notices import warn_once
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into, read_tensors, save_module
+from fourfold.text.prompts import prepend
 
 logger = logging.getLogger(__name__)
 
@@ -108,21 +107,7 @@ class Module(nn.Module, ABC):
     @classmethod
     def _build(cls, config: dict[str, Any], source: Source) -> Any:
         """Call the constructor, turning what does not fit it into an error that names the file and the key."""
-        origin = source.pretty(cls.config_file_name)
-        known = inspect.signature(cls).parameters
-        for key in config:
-            if key not in known:
-                raise UnknownKeyError(f"{origin}: unknown key {key!r} for {cls.__name__}.{did_you_mean(key, known)}")
-        needed = [name for name, p in known.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-        missing = [name for name in needed if name not in config]
-        if missing:
-            raise UnknownKeyError(f"{origin}: {cls.__name__} needs the key {missing[0]!r}")
-        try:
-            return cls(**config)
-        except TypeError as error:
-            raise UnknownKeyError(f"{origin}: {error}") from error
-        except InputError as error:
-            raise FolderError(f"{origin}: {error}") from error
+        return construct(cls, config, source.pretty(cls.config_file_name))
 
     @classmethod
     def read_config(cls, source: Source) -> dict[str, Any]:
@@ -225,11 +210,29 @@ class Module(nn.Module, ABC):
         return f"{type(self).__name__}({self.get_config_dict()})"
 
 
+class WeightedModule(Module):
+    """A module that is its settings and its weights: both are saved, both are read back."""
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the settings and the weights."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization)
+
+    @classmethod
+    def from_source(cls, source: Source, init_defaults: dict[str, Any] | None = None, **options: Any) -> Module:
+        """Build the module from its own folder: the settings, then the weights."""
+        module = super().from_source(source, init_defaults, **options)
+        load_into(module, source)
+        return module
+
+
 class InputModule(Module):
     """A module that can be the first of a model: it turns inputs into features."""
 
     save_in_root: ClassVar[bool] = True
     tokenizer: Any = None
+    widest: int | None = None
+    """Most numbers that ``forward`` holds for a token at one time, if known; bounds a batch's memory."""
 
     @property
     def modalities(self) -> list[str]:
@@ -263,8 +266,7 @@ class InputModule(Module):
         """Turn inputs into features; modules written for the older interface do so in ``tokenize``."""
         if type(self).tokenize is InputModule.tokenize:
             raise NotImplementedError(f"{type(self).__name__} must define preprocess(inputs, prompt=None, **kwargs)")
-        from fourfold.text.prompts import prepend
-
+        warn_once(logger, f"{type(self).__name__} defines tokenize, which is deprecated; define preprocess instead")
         return self.tokenize(prepend(prompt, inputs), **kwargs)
 
     def tokenize(self, texts: list[Any], **kwargs: Any) -> Features:
@@ -280,26 +282,40 @@ class InputModule(Module):
             self.tokenizer.save(str(Path(output_path, "tokenizer.json")))
 
 
-def deprecated_keywords(**renamed: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a constructor take keywords under the names they have had, with a warning the first time.
+def construct(cls: Any, config: dict[str, Any], origin: str) -> Any:
+    """Call a constructor with what a folder says, turning what does not fit it into an error that names file and key.
 
     Args:
-        **renamed: Older keyword to today's. Where both are given, today's counts.
+        cls: The class to build.
+        config: Its arguments.
+        origin: The file that they come from.
+
+    Raises:
+        UnknownKeyError: If a key is unknown, or one that has no default is absent.
+        FolderError: If the constructor refuses a value.
     """
+    known = inspect.signature(cls).parameters
+    for key in config:
+        if key not in known:
+            raise UnknownKeyError(f"{origin}: unknown key {key!r} for {cls.__name__}.{did_you_mean(key, known)}")
+    needed = [name for name, p in known.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    missing = [name for name in needed if name not in config]
+    if missing:
+        raise UnknownKeyError(f"{origin}: {cls.__name__} needs the key {missing[0]!r}")
+    try:
+        return cls(**config)
+    except TypeError as error:
+        raise UnknownKeyError(f"{origin}: {error}") from error
+    except InputError as error:
+        raise FolderError(f"{origin}: {error}") from error
 
-    def decorate(init: Callable[..., None]) -> Callable[..., None]:
-        signature = inspect.signature(init)
 
-        @functools.wraps(init)
-        def with_older_names(self: Any, *args: Any, **kwargs: Any) -> None:
-            for old, new in renamed.items():
-                if old in kwargs:
-                    warn_once(logger, f"{type(self).__name__}({old}=) is deprecated; use {new}=")
-                    value = kwargs.pop(old)
-                    if new not in signature.bind_partial(self, *args, **kwargs).arguments:
-                        kwargs[new] = value
-            init(self, *args, **kwargs)
+def tokenises(module: Any, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a first module tokenises and batches in steps of their own, and nobody has replaced ``preprocess``."""
+    ours = isinstance(module, InputModule) and type(module).__module__.startswith("fourfold.modules.")
+    return ours and "preprocess" not in vars(module) and module.tokenises(kwargs)
 
-        return with_older_names
 
-    return decorate
+def packs(module: Any, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a module takes packed features; other people's may say so by an attribute alone."""
+    return module.packs(kwargs) if isinstance(module, Module) else getattr(module, "packed", False)

@@ -121,6 +121,12 @@ class Transformer(InputModule):
         return self.model.config
 
     @property
+    def widest(self) -> int | None:  # type: ignore[override]
+        """Most numbers that a layer holds for a token: the width of its inner states."""
+        text = self.config.get_text_config()
+        return getattr(text, "intermediate_size", None) or getattr(text, "hidden_dim", None)
+
+    @property
     def max_seq_length(self) -> int | None:
         """Longest input in tokens, special tokens included; None if nothing limits it. Kept in the tokenizer."""
         length = self.tokenizer.model_max_length

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from fourfold.errors import FolderError, MissingExtraError
+from fourfold.errors import FolderError, MissingExtraError, MissingKeyError
 from fourfold.store.source import Source, check_relative
 
 logger = logging.getLogger(__name__)
@@ -62,8 +62,10 @@ def _entry(item: Any, position: int, origin: str) -> ModuleEntry:
     if not isinstance(item, dict):
         raise FolderError(f"{origin}: entry {position} must be an object, got {type(item).__name__}")
     for key in ("name", "path", "type"):
-        if not isinstance(item.get(key), str):
-            raise FolderError(f"{origin}: entry {position} needs a string under the key {key!r}, got {item.get(key)!r}")
+        if key not in item:
+            raise MissingKeyError(f"{origin}: entry {position} lacks the key {key!r}")
+        if not isinstance(item[key], str):
+            raise FolderError(f"{origin}: entry {position} needs a string under the key {key!r}, got {item[key]!r}")
     kwargs = item.get("kwargs", [])
     if not isinstance(kwargs, list) or not all(isinstance(name, str) for name in kwargs):
         raise FolderError(f"{origin}: entry {position}: 'kwargs' must be a list of names, got {kwargs!r}")

@@ -1,0 +1,444 @@
+"""Several chains of modules of which each call takes one: queries one way, documents another."""
+
+from __future__ import annotations
+
+import ast
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from fourfold.containers import Tokens
+from fourfold.errors import FolderError, InputError, MissingKeyError, did_you_mean
+from fourfold.modules._base import Features, InputModule, packs, tokenises
+from fourfold.modules._loading import load_part, part_class, save_code, save_part
+from fourfold.notices import warn_once
+from fourfold.store.files import write_json
+from fourfold.store.layouts import type_string
+from fourfold.store.source import Source, check_relative
+from fourfold.text.modality import NAMES, Modality, infer_batch_modality
+
+logger = logging.getLogger(__name__)
+
+_LEGACY_FILE = "config.json"
+_PARTS = ("types", "structure", "parameters")
+
+Key = tuple[str | None, Modality | None]
+"""A task and a modality, None for any."""
+
+
+@dataclass(frozen=True)
+class Routed(Tokens):
+    """Token ids, and the task that one-key dictionaries stated for them."""
+
+    task: str | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> Routed:
+        """Return the given rows, packed anew in the given order."""
+        return _routed(super().take(rows), self.task)
+
+
+def _routed(tokens: Tokens, task: str | None) -> Routed:
+    return Routed(tokens.ids, tokens.offsets, tokens.type_ids, task)
+
+
+class Router(InputModule):
+    """Send each call through one of several routes, each a chain of modules.
+
+    The route is the one that ``route_mappings`` names for the call's task and modality, for its task, for its
+    modality, or for anything, in this order; else the route that is called like the task, then like the modality;
+    without a task also the default route. As first module of a model it tokenises by its route's first module; as a
+    later one it only routes.
+
+    Args:
+        sub_modules: Lists of modules by route. A module may be part of several routes: it is then shared, and saved
+            once.
+        default_route: Route of calls without a task.
+        allow_empty_key: Whether a call may come without a task though no default route is given: the first route then
+            is the default.
+        route_mappings: Route by ``(task, modality)``, where None stands for any.
+
+    Raises:
+        InputError: If there is no route, or a default or mapping names none.
+
+    >>> from fourfold.modules import Dense
+    >>> router = Router({"query": [Dense(8, 4)], "document": [Dense(8, 4)]})
+    >>> router.default_route
+    'query'
+    """
+
+    config_file_name: ClassVar[str] = "router_config.json"
+    config_keys: ClassVar[list[str]] = ["default_route", "allow_empty_key", "route_mappings"]
+    forward_kwargs: ClassVar[set[str]] = {"task", "modality"}
+
+    def __init__(
+        self,
+        sub_modules: dict[str, list[nn.Module]],
+        default_route: str | None = None,
+        allow_empty_key: bool = True,
+        route_mappings: Mapping[Key, str] | None = None,
+    ) -> None:
+        super().__init__()
+        if not sub_modules:
+            raise InputError("sub_modules must hold at least one route, got an empty dictionary")
+        for route in sub_modules:
+            if not isinstance(route, str) or not route or "." in route or hasattr(nn.ModuleDict, route):
+                raise InputError(f"sub_modules: a route's name must be a plain word without dots, got {route!r}")
+        if default_route is not None and default_route not in sub_modules:
+            raise InputError(f"default_route must be one of {_listed(sub_modules)}, got {default_route!r}")
+        self.sub_modules = nn.ModuleDict({route: nn.Sequential(*parts) for route, parts in sub_modules.items()})
+        self.default_route = default_route
+        self.allow_empty_key = allow_empty_key
+        if allow_empty_key and default_route is None:
+            self.default_route = next(iter(sub_modules))
+        self.route_mappings = {_key(key): route for key, route in (route_mappings or {}).items()}
+        for key, route in self.route_mappings.items():
+            if route not in sub_modules:
+                raise InputError(f"route_mappings: {key} maps to {route!r}; the routes are {_listed(sub_modules)}")
+
+    @classmethod
+    def for_query_document(
+        cls,
+        query_modules: list[nn.Module],
+        document_modules: list[nn.Module],
+        default_route: str | None = "document",
+        allow_empty_key: bool = True,
+    ) -> Router:
+        """Return a router with the routes ``query`` and ``document``, as ``encode_query`` and its twin ask for them."""
+        routes = {"query": query_modules, "document": document_modules}
+        return cls(routes, default_route=default_route, allow_empty_key=allow_empty_key)
+
+    @classmethod
+    def example(cls) -> Router:
+        """Return a tiny instance for tests: one module of its own for each route, one that both share."""
+        from fourfold.modules.dense import Dense
+
+        shared = Dense(8, 8)
+        return cls.for_query_document([shared, Dense(8, 4)], [shared, Dense(8, 4)])
+
+    # -- which way ---------------------------------------------------------------------------------------------------
+
+    def route(self, task: str | None = None, modality: Modality | None = None) -> Any:
+        """Return the chain of modules that a task and a modality lead to.
+
+        Raises:
+            InputError: If the task leads nowhere, or none is given and there is no default route.
+        """
+        modality = _sorted(modality)
+        for key in ((task, modality), (task, None), (None, modality), (None, None)):
+            if key in self.route_mappings:
+                return self.sub_modules[self.route_mappings[key]]
+        for name in (task, modality):
+            if isinstance(name, str) and name in self.sub_modules:
+                return self.sub_modules[name]
+        if task is not None:
+            known = [*self.sub_modules, *(str(key) for key in self.route_mappings)]
+            raise InputError(
+                f"no route for task {task!r}; the routes are {_listed(known)}.{did_you_mean(task, self.sub_modules)}"
+            )
+        if self.default_route is None:
+            raise InputError(
+                f"a task is needed, for there is no default route: give encode(..., task=) one of "
+                f"{_listed(self.sub_modules)}, or router_mapping in training arguments"
+            )
+        return self.sub_modules[self.default_route]
+
+    @property
+    def _chains(self) -> dict[str, Any]:
+        return dict(self.sub_modules.items())
+
+    def _possible(self, kwargs: Mapping[str, Any]) -> list[Any]:
+        """Return every route that a call with these arguments may take, before its inputs are seen."""
+        task = kwargs.get("task")
+        by_modality = any(key[1] is not None for key in self.route_mappings) or set(NAMES) & self.sub_modules.keys()
+        # One-key dictionaries may state the task, and inputs the modality.
+        return list(self._chains.values()) if task is None or by_modality else [self.route(task)]
+
+    def parts(self) -> Iterator[tuple[str, int, Any]]:
+        """Yield each module once, with the first route and place that it has."""
+        seen: set[int] = set()
+        for route, chain in self._chains.items():
+            for position, part in enumerate(chain):
+                if id(part) not in seen:
+                    seen.add(id(part))
+                    yield route, position, part
+
+    # -- inputs to features ------------------------------------------------------------------------------------------
+
+    def _read(
+        self, inputs: Sequence[Any], task: str | None, modality: Modality | None
+    ) -> tuple[list[Any], str | None, Modality | None]:
+        """Return the inputs out of their one-key dictionaries, the task and the modality."""
+        keys = {tuple(item) for item in inputs if isinstance(item, dict)} if task is None else set()
+        if keys and not all(len(key) == 1 and key[0] in NAMES for key in keys) and not _are_messages(inputs):
+            if len(keys) > 1 or len(key := next(iter(keys))) > 1 or not all(isinstance(item, dict) for item in inputs):
+                raise InputError(
+                    "inputs of one call must all state the same task, as one-key dictionaries like {'query': text}; "
+                    f"got the keys {sorted(map(str, keys))}. Or give the inputs alone and encode(..., task=)."
+                )
+            task = key[0]
+            inputs = [item[task] for item in inputs]
+        if modality is None:
+            try:
+                modality = infer_batch_modality(inputs) if inputs else None
+            except InputError:
+                modality = None  # the route's own module says what it does not take
+        return list(inputs), task, modality
+
+    def preprocess(
+        self,
+        inputs: list[Any],
+        prompt: str | None = None,
+        task: str | None = None,
+        modality: Modality | None = None,
+        **kwargs: Any,
+    ) -> Features:
+        """Turn inputs into features by the route's first module; ``task`` and ``modality`` are among them."""
+        inputs, task, modality = self._read(inputs, task, modality)
+        first = self.route(task, modality)[0]
+        return self._told(first.preprocess(inputs, prompt=prompt, task=task, **kwargs), task, modality)
+
+    def tokenises(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether every route that a call may take tokenises and batches in steps of their own."""
+        return all(len(chain) > 0 and tokenises(chain[0], kwargs) for chain in self._possible(kwargs))
+
+    def packs(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether every route that a call may take runs packed."""
+        return all(packs(part, kwargs) for chain in self._possible(kwargs) for part in chain)
+
+    def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
+        """Return the token ids by the route's first module, and the task that the inputs stated."""
+        inputs, task, modality = self._read(inputs, kwargs.get("task"), kwargs.get("modality"))
+        first: Any = self.route(task, modality)[0]
+        return _routed(first.tokenise(inputs, prompt, **{**kwargs, "task": task}), task)
+
+    def pack(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn packed ids into packed features by the route's first module."""
+        return self._by_first("pack", tokens, prompt, kwargs)
+
+    def pad(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn packed ids into padded features by the route's first module."""
+        return self._by_first("pad", tokens, prompt, kwargs)
+
+    def _by_first(self, step: str, tokens: Tokens, prompt: str | None, kwargs: dict[str, Any]) -> Features:
+        task = kwargs.get("task")
+        if task is None and isinstance(tokens, Routed):
+            task = tokens.task
+        modality: Modality = kwargs.get("modality") or "text"
+        first = self.route(task, modality)[0]
+        return self._told(getattr(first, step)(tokens, prompt, **{**kwargs, "task": task}), task, modality)
+
+    @staticmethod
+    def _told(features: Features, task: str | None, modality: Modality | None) -> Features:
+        features["task"] = task
+        if modality is not None:
+            features.setdefault("modality", modality)
+        return features
+
+    # -- features to embeddings --------------------------------------------------------------------------------------
+
+    def forward(
+        self, features: Features, task: str | None = None, modality: Modality | None = None, **kwargs: Any
+    ) -> Features:
+        """Run the route's modules; a task or modality that is not given is the one among the features."""
+        task = features.get("task") if task is None else task
+        modality = features.get("modality") if modality is None else modality
+        kwargs = {**kwargs, "task": task, "modality": modality}
+        for part in self.route(task, modality):
+            names = kwargs if isinstance(part, Router) else getattr(part, "forward_kwargs", ())
+            features = part(features, **{key: value for key, value in kwargs.items() if key in names})
+        return features
+
+    # -- what the module is ------------------------------------------------------------------------------------------
+
+    @property
+    def _firsts(self) -> list[Any]:
+        return [chain[0] for chain in self._chains.values() if len(chain)]
+
+    @property
+    def modalities(self) -> list[Any]:
+        """Kinds of input that some route takes."""
+        found = {kind for first in self._firsts for kind in getattr(first, "modalities", ["text"])}
+        return sorted(found, key=str)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The first tokenizer that a route has."""
+        found = (getattr(first, "tokenizer", None) for first in self._firsts)
+        return next((tokenizer for tokenizer in found if tokenizer is not None), None)
+
+    @property
+    def max_seq_length(self) -> Any:
+        """Longest input in tokens: the routes' common one, or the largest; None if no route limits it."""
+        lengths = [getattr(first, "max_seq_length", None) for first in self._firsts]
+        known = list(dict.fromkeys(length for length in lengths if length is not None))
+        if len(known) > 1:
+            warn_once(logger, f"the routes have different max_seq_length: {known}; the largest is shown")
+        return max(known, default=None)
+
+    @max_seq_length.setter
+    def max_seq_length(self, value: int | None) -> None:
+        found = False
+        for first in self._firsts:
+            if hasattr(first, "max_seq_length") and _settable(first, "max_seq_length"):
+                first.max_seq_length = value
+                found = True
+        if not found:
+            logger.warning("no route has a module whose max_seq_length can be set")
+
+    @property
+    def widest(self) -> int | None:  # type: ignore[override]
+        """Most numbers that some route holds for a token."""
+        return max((width for first in self._firsts if (width := getattr(first, "widest", None))), default=None)
+
+    def get_embedding_dimension(self) -> int | None:
+        """Return the width of the vectors: the first route's, where they differ; None if no module tells."""
+        names = ("get_embedding_dimension", "get_sentence_embedding_dimension", "get_word_embedding_dimension")
+        widths = []
+        for chain in self._chains.values():
+            tell = (getattr(part, name) for part in reversed(chain) for name in names if hasattr(type(part), name))
+            if (last := next(tell, None)) is not None:
+                widths.append(last())
+        if len(set(widths)) > 1:
+            warn_once(logger, f"the routes give vectors of different widths: {widths}; the first is shown")
+        return next(iter(widths), None)
+
+    def on_model_ready(self, model: nn.Module) -> None:
+        """Tell every module of every route that the model is built."""
+        for _, _, part in self.parts():
+            if hasattr(part, "on_model_ready"):
+                part.on_model_ready(model)
+
+    def extra_repr(self) -> str:
+        """Return what ``repr`` shows besides the routes."""
+        shown = [f"default_route={self.default_route!r}"] if self.default_route is not None else []
+        shown += [f"route_mappings={self.route_mappings}"] if self.route_mappings else []
+        return ", ".join(shown)
+
+    __repr__ = nn.Module.__repr__
+
+    # -- saving and loading ------------------------------------------------------------------------------------------
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write each module into a folder of its own, shared ones once, and which route has which."""
+        folder = Path(output_path)
+        ids: dict[int, str] = {}
+        types: dict[str, str] = {}
+        for route, position, part in self.parts():
+            name = ids[id(part)] = f"{route}_{position}_{type(part).__name__}"
+            save_part(part, folder / name, safe_serialization=safe_serialization)
+            save_code(part, folder, folder / name)
+            types[name] = type_string(type(part))
+        structure = {route: [ids[id(part)] for part in chain] for route, chain in self._chains.items()}
+        parameters = self.get_config_dict()
+        parameters["route_mappings"] = {str(key): route for key, route in self.route_mappings.items()}
+        config = dict(zip(_PARTS, (types, structure, parameters), strict=True))
+        write_json(folder / self.config_file_name, config)
+
+    @classmethod
+    def read_config(cls, source: Source) -> dict[str, Any]:
+        """Return what the folder states; older folders do so in ``config.json``."""
+        return source.object(cls.config_file_name) or source.object(_LEGACY_FILE)
+
+    @classmethod
+    def from_source(
+        cls,
+        source: Source,
+        init_defaults: dict[str, Any] | None = None,
+        *,
+        module_classes: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Router:
+        """Build every module of every route from its folder; shared ones once.
+
+        Args:
+            source: The router's folder.
+            init_defaults: Constructor arguments used where the folder states none.
+            module_classes: Classes by type string, asked before the library's own.
+            **options: What the model offers to every module's ``load``.
+        """
+        origin = source.pretty(cls.config_file_name)
+        config = cls.read_config(source)
+        types, structure, parameters = (_object(config, key, origin) for key in _PARTS)
+        offered = {
+            "token": source.token, "cache_folder": source.cache, "revision": source.revision,
+            "local_files_only": source.offline, "module_classes": module_classes, "trust_remote_code": False, **options,
+        }  # fmt: skip
+        whole = replace(source, subfolder="")
+        parts: dict[str, nn.Module] = {}
+        for name in _ids(structure, types, origin):
+            path = source.at(name).subfolder
+            wanted = part_class(
+                types[name], whole, origin, trust_remote_code=bool(offered["trust_remote_code"]),
+                classes=module_classes, path=path,
+            )  # fmt: skip
+            parts[name] = load_part(wanted, whole, path, offered)
+        arguments = {**(init_defaults or {}), **parameters}
+        if "route_mappings" in arguments:
+            arguments["route_mappings"] = _mappings(arguments["route_mappings"], origin)
+        routes = {route: [parts[name] for name in names] for route, names in structure.items()}
+        return cls._build({"sub_modules": routes, **arguments}, source)
+
+
+def _key(key: Any) -> Key:
+    if not isinstance(key, tuple) or len(key) != 2:
+        raise InputError(f"route_mappings: a key must be (task or None, modality or None), got {key!r}")
+    return key[0], _sorted(key[1])
+
+
+def _sorted(modality: Any) -> Any:
+    return tuple(sorted(modality)) if isinstance(modality, (tuple, list)) else modality
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def _are_messages(inputs: Sequence[Any]) -> bool:
+    return all(isinstance(item, dict) and {"role", "content"} <= item.keys() for item in inputs)
+
+
+def _settable(module: Any, name: str) -> bool:
+    declared = getattr(type(module), name, None)
+    return not isinstance(declared, property) or declared.fset is not None
+
+
+def _object(config: dict[str, Any], key: str, origin: str) -> dict[str, Any]:
+    if key not in config:
+        raise MissingKeyError(f"{origin} must hold the key {key!r}")
+    if not isinstance(config[key], dict):
+        raise FolderError(f"{origin}: {key!r} must be an object, got {config[key]!r}")
+    return config[key]
+
+
+def _ids(structure: dict[str, Any], types: dict[str, Any], origin: str) -> list[str]:
+    """Return the id of each module that some route has, once and in order, all of them checked."""
+    found: dict[str, None] = {}
+    for route, names in structure.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise FolderError(f"{origin}: route {route!r} must list ids of modules, got {names!r}")
+        for name in names:
+            if name not in types:
+                raise MissingKeyError(f"{origin}: route {route!r} names {name!r}, which 'types' lacks")
+            if not isinstance(types[name], str):
+                raise FolderError(f"{origin}: the type of {name!r} must be a string, got {types[name]!r}")
+            found[check_relative(name, origin)] = None
+    return list(found)
+
+
+def _mappings(saved: Any, origin: str) -> dict[Key, str]:
+    """Return the mappings of a folder, whose keys are tuples written as Python; one that is none is left out."""
+    if not isinstance(saved, dict) or not all(isinstance(route, str) for route in saved.values()):
+        raise FolderError(f"{origin}: 'route_mappings' must be an object of route names, got {saved!r}")
+    read: dict[Key, str] = {}
+    for text, route in saved.items():
+        try:
+            read[_key(ast.literal_eval(text))] = route
+        except (InputError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            logger.warning("%s: the route mapping %r is no pair of task and modality and is skipped", origin, text)
+    return read
