@@ -23,7 +23,8 @@ class Registry:
     """The parts of one package.
 
     Args:
-        package: Dotted name of the package whose files are the parts. Files whose stem starts with ``_`` are helpers.
+        package: Dotted name of the package whose files are the parts. Files whose stem starts with ``_`` are
+            helpers; packages inside it hold parts of their own kind.
         kind: What a part is called in error messages, e.g. ``"module"``.
 
     >>> Registry("fourfold.modules", "module").stem("StaticEmbedding")
@@ -37,7 +38,8 @@ class Registry:
     @cached_property
     def _stems(self) -> dict[str, str]:
         path = importlib.import_module(self.package).__path__
-        return {_key(m.name): m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")}
+        found = pkgutil.iter_modules(path)
+        return {_key(m.name): m.name for m in found if not (m.ispkg or m.name.startswith("_"))}
 
     def names(self) -> list[str]:
         """Return the stems of all parts, sorted."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -10,14 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fourfold.errors import InputError, did_you_mean
+from fourfold.errors import FeatureError, InputError, did_you_mean
 from fourfold.modules._base import Features, Module
-from fourfold.notices import warn_once
+from fourfold.modules._segments import segments_of
+from fourfold.notices import renamed_keywords
 from fourfold.ops import pooling
 from fourfold.ops.pooling import Segments
 from fourfold.store.source import Source
-
-logger = logging.getLogger(__name__)
 
 _MODES: dict[str, Callable[..., Tensor]] = {
     "cls": pooling.cls,
@@ -36,7 +34,6 @@ _OLD_FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_OLD_WIDTH = "word_embedding_dimension"
 
 
 class Pooling(Module):
@@ -54,20 +51,18 @@ class Pooling(Module):
 
     POOLING_MODES: ClassVar[tuple[str, ...]] = tuple(_MODES)
     config_keys: ClassVar[list[str]] = ["embedding_dimension", "pooling_mode", "include_prompt"]
-    config_key_renames: ClassVar[dict[str, str]] = {_OLD_WIDTH: "embedding_dimension"}
+    config_key_renames: ClassVar[dict[str, str]] = {"word_embedding_dimension": "embedding_dimension"}
     packed = True
 
+    @renamed_keywords(word_embedding_dimension="embedding_dimension")
     def __init__(
         self,
-        embedding_dimension: int | None = None,
+        embedding_dimension: int,
         pooling_mode: str | Sequence[str] = "mean",
         include_prompt: bool = True,
         **deprecated: Any,
     ) -> None:
         super().__init__()
-        if _OLD_WIDTH in deprecated:
-            warn_once(logger, f"Pooling({_OLD_WIDTH}=) is deprecated; use embedding_dimension=")
-            embedding_dimension = embedding_dimension or deprecated.pop(_OLD_WIDTH)
         flags = {key: deprecated.pop(key) for key in list(deprecated) if key in _OLD_FLAGS}
         if flags:
             message = f"Pooling({', '.join(flags)}) is deprecated; use pooling_mode="
@@ -75,8 +70,6 @@ class Pooling(Module):
             pooling_mode = _mode_from_flags(flags)
         if deprecated:
             raise TypeError(f"Pooling got an unexpected keyword argument {next(iter(deprecated))!r}")
-        if embedding_dimension is None:
-            raise TypeError("Pooling needs embedding_dimension, the width of the token vectors")
         if not isinstance(embedding_dimension, int) or embedding_dimension < 1:
             raise InputError(f"embedding_dimension must be a positive number of features, got {embedding_dimension!r}")
         self.embedding_dimension = embedding_dimension
@@ -115,16 +108,13 @@ class Pooling(Module):
         skip = 0 if self.include_prompt else features.get("prompt_length", 0)
         if isinstance(skip, Tensor):
             skip = int(skip.flatten()[0])
-        if "cu_seq_lens_q" in features:
-            return Segments.from_offsets(features["cu_seq_lens_q"], skip)
-        mask = features.get("attention_mask")
-        if mask is None or mask.shape[1] != tokens.shape[1]:
-            mask = torch.ones(tokens.shape[:2], dtype=torch.int64, device=tokens.device)
-        return Segments.from_mask(mask, skip)
+        return segments_of(features, tokens, skip)
 
     @staticmethod
     def _pool(mode: str, flat: Tensor, segments: Segments, features: Features) -> Tensor:
         if mode == "cls" and "cls_token_embeddings" in features:
+            if features["cls_token_embeddings"] is None:
+                raise FeatureError("pooling_mode 'cls' needs a first token that stands for the text; words have none")
             return features["cls_token_embeddings"]
         divisor = features.get("token_weights_sum")
         if divisor is None or mode not in ("mean", "mean_sqrt_len_tokens", "weightedmean"):

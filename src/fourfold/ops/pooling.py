@@ -78,9 +78,22 @@ class Segments:
         position = (place + 1 - start).flatten()[token]
         return cls(rows, token, token // max(longest, 1), position, first, last, count)
 
+    @property
+    def starts(self) -> Tensor:
+        """int64 ``[rows]``, where each row begins in ``row`` and in what :meth:`select` returns."""
+        return self.count.cumsum(0) - self.count
 
-def _select(hidden: Tensor, segments: Segments) -> Tensor:
-    return hidden[: len(segments.row)] if segments.token is None else hidden[segments.token]
+    def select(self, hidden: Tensor) -> Tensor:
+        """Return the tokens that take part, ``[selected, width]``, of flat ``[tokens, width]``."""
+        return hidden[: len(self.row)] if self.token is None else hidden[self.token]
+
+    def spread(self, values: Tensor, tokens: int) -> Tensor:
+        """Return values ``[selected, ...]`` at the places of their tokens, and zeros elsewhere, ``[tokens, ...]``."""
+        flat = values.new_zeros(tokens, *values.shape[1:])
+        if self.token is None:
+            flat[: len(values)] = values
+            return flat
+        return flat.index_copy(0, self.token, values)
 
 
 def _wide(hidden: Tensor) -> Tensor:
@@ -88,7 +101,7 @@ def _wide(hidden: Tensor) -> Tensor:
 
 
 def _sum(hidden: Tensor, segments: Segments, weights: Tensor | None = None) -> Tensor:
-    values = _wide(_select(hidden, segments))
+    values = _wide(segments.select(hidden))
     if weights is not None:
         values = values * weights.to(values.dtype)[:, None]
     total = values.new_zeros(segments.rows, hidden.shape[-1])
@@ -113,7 +126,7 @@ def maximum(hidden: Tensor, segments: Segments) -> Tensor:
     """Return the maximum over each row's tokens, ``[rows, width]``; minus infinity for a row without tokens."""
     total = hidden.new_full((segments.rows, hidden.shape[-1]), -torch.inf)
     index = segments.row[:, None].expand(-1, hidden.shape[-1])
-    return total.scatter_reduce(0, index, _select(hidden, segments), "amax", include_self=True)
+    return total.scatter_reduce(0, index, segments.select(hidden), "amax", include_self=True)
 
 
 def mean(hidden: Tensor, segments: Segments, divisor: Tensor | None = None) -> Tensor:

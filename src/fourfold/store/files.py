@@ -28,7 +28,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
-def write_json(path: Path, value: Any, *, indent: int = 4, sort_keys: bool = False) -> None:
+def write_json(path: Path, value: Any, *, indent: int | None = 4, sort_keys: bool = False) -> None:
     """Write JSON as UTF-8 through a temporary neighbour and a rename."""
     write_bytes(path, json.dumps(value, indent=indent, sort_keys=sort_keys).encode())
 

@@ -50,12 +50,13 @@ def check_text(value: Any, position: int | None = None) -> Text:
         return value
     where = "" if position is None else f" at position {position}"
     raise InputError(
-        f"Unsupported input type{where}: {type(value).__name__} ({_short(value)}); give a string or a pair of strings. "
+        f"Unsupported input type{where}: {type(value).__name__} ({short(value)}); give a string or a pair of strings. "
         "Convert numbers with str(), and replace missing values (None, NaN) by '' or drop them."
     )
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Return how an error message shows a value."""
     shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
@@ -65,6 +66,15 @@ def check_texts(values: Sequence[Any]) -> list[Any]:
     if all(type(value) is str for value in values):
         return values if isinstance(values, list) else list(values)
     return [check_text(value, i) for i, value in enumerate(values)]
+
+
+def check_single_texts(values: Sequence[Any], module: str) -> list[str]:
+    """Return ``values`` if each is one text; raises :class:`~fourfold.errors.InputError` for pairs and all else."""
+    texts = check_texts(values)
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"{module} takes single texts, got a pair at position {position}; join its parts")
+    return texts
 
 
 def replace_surrogates(text: str) -> str:
