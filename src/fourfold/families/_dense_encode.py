@@ -76,7 +76,7 @@ class Options:
         """Return what runs batches and gives each row's result."""
         backend = self.backend(model)
         budget = _running.budget_for(backend, self.batch_size)
-        return LocalRunner(backend, budget, self._vectors if self.vectors else self._features)
+        return LocalRunner(backend, budget, self.finish if self.vectors else self._features)
 
     def part(self, count: int) -> Sink:
         """Return what collects the results of ``count`` rows."""
@@ -88,7 +88,7 @@ class Options:
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
-    def _vectors(self, features: Features, batch: Batch) -> Any:
+    def finish(self, features: Features, batch: Batch) -> Any:
         """Return a batch's vectors ``[rows, width]``, on the CPU unless tensors are wanted."""
         vectors = features["sentence_embedding"]
         if self.truncate_dim is not None:

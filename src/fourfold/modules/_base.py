@@ -19,6 +19,7 @@ from fourfold.store.files import write_json
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into, read_tensors, save_module
 from fourfold.text.prompts import prepend
+from fourfold.text.tokenizer import FastTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -249,6 +250,10 @@ class InputModule(Module):
             kwargs: The keyword arguments of ``encode`` that reach ``preprocess``, such as ``task``.
         """
         return False
+
+    def locating_tokenizer(self, **kwargs: Any) -> FastTokenizer | None:
+        """Return the tokenizer that tells where tokens stand in a text, or None if the module's does not."""
+        return None
 
     def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
         """Return the packed token ids of texts or pairs, each with the prompt in front."""

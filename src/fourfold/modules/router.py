@@ -22,6 +22,7 @@ from fourfold.store.files import write_json
 from fourfold.store.layouts import type_string
 from fourfold.store.source import Source, check_relative
 from fourfold.text.modality import NAMES, Modality, infer_batch_modality
+from fourfold.text.tokenizer import FastTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +211,11 @@ class Router(InputModule):
     def packs(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether every route that a call may take runs packed."""
         return all(packs(part, kwargs) for chain in self._possible(kwargs) for part in chain)
+
+    def locating_tokenizer(self, **kwargs: Any) -> FastTokenizer | None:
+        """Return the tokenizer of the route's first module, if that tells where tokens stand in a text."""
+        first = self.route(kwargs.get("task"), kwargs.get("modality"))[0]
+        return first.locating_tokenizer(**kwargs) if isinstance(first, InputModule) else None
 
     def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
         """Return the token ids by the route's first module, and the task that the inputs stated."""

@@ -96,6 +96,10 @@ class StaticEmbedding(InputModule):
         """Always: no argument changes how texts become ids."""
         return True
 
+    def locating_tokenizer(self, **kwargs: Any) -> FastTokenizer | None:
+        """Return the tokenizer, which tells where tokens stand in a text."""
+        return self._fast
+
     def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
         """Return the packed ids of texts, without special tokens; cut only if the tokenizer's own file asks for it."""
         own = (self.tokenizer.truncation or {}).get("max_length")

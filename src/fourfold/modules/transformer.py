@@ -200,6 +200,11 @@ class Transformer(InputModule):
         texts = prepend(prompt, check_texts(inputs))
         return self._fast_tokenizer().encode(texts, kwargs.get("max_length") or self.max_seq_length)
 
+    def locating_tokenizer(self, **kwargs: Any) -> FastTokenizer | None:
+        """Return the tokenizer that tells where tokens stand in a text; None for one written in Python."""
+        fast = self._fast_tokenizer()
+        return fast if isinstance(fast, FastTokenizer) else None
+
     def _fast_tokenizer(self) -> Any:
         tokenizer = self.tokenizer
         backend = getattr(tokenizer, "backend_tokenizer", None)
