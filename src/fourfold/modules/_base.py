@@ -6,7 +6,7 @@ import inspect
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -300,9 +300,7 @@ def construct(cls: Any, config: dict[str, Any], origin: str) -> Any:
         FolderError: If the constructor refuses a value.
     """
     known = inspect.signature(cls).parameters
-    for key in config:
-        if key not in known:
-            raise UnknownKeyError(f"{origin}: unknown key {key!r} for {cls.__name__}.{did_you_mean(key, known)}")
+    check_keys(cls, config, known, origin)
     needed = [name for name, p in known.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     missing = [name for name in needed if name not in config]
     if missing:
@@ -324,3 +322,17 @@ def tokenises(module: Any, kwargs: Mapping[str, Any]) -> bool:
 def packs(module: Any, kwargs: Mapping[str, Any]) -> bool:
     """Whether a module takes packed features; other people's may say so by an attribute alone."""
     return module.packs(kwargs) if isinstance(module, Module) else getattr(module, "packed", False)
+
+
+def check_keys(cls: Any, config: Collection[str], known: Collection[str], origin: str) -> None:
+    """Raise :class:`~fourfold.errors.UnknownKeyError` if a folder states a key that a class does not know.
+
+    Args:
+        cls: The class, for the message.
+        config: The keys that are stated.
+        known: The keys that are known.
+        origin: The file that states them.
+    """
+    for key in config:
+        if key not in known:
+            raise UnknownKeyError(f"{origin}: unknown key {key!r} for {cls.__name__}.{did_you_mean(key, known)}")

@@ -17,7 +17,7 @@ from torch import nn
 
 from fourfold.containers import Tokens
 from fourfold.errors import InputError, MissingKeyError, UnknownModuleError, WeightsError
-from fourfold.modules._base import Features, InputModule, construct
+from fourfold.modules._base import Features, InputModule, check_keys, construct
 from fourfold.modules._loading import foreign_class, save_code
 from fourfold.modules.tokenizer import registry as tokenizers
 from fourfold.modules.tokenizer._base import WordTokenizer
@@ -172,6 +172,7 @@ class WordEmbeddings(InputModule):
         """
         config = {**(init_defaults or {}), **cls.read_config(source)}
         origin = source.pretty(cls.config_file_name)
+        check_keys(cls, config, cls.config_keys, origin)
         if "tokenizer_class" not in config:
             raise MissingKeyError(f"{origin}: WordEmbeddings needs the key 'tokenizer_class'")
         kind = _tokenizer_class(config.pop("tokenizer_class"), source, origin, trust_remote_code)

@@ -157,6 +157,7 @@ def save_module(module: torch.nn.Module, folder: Path, *, safe_serialization: bo
     """Write a module's weights to ``model.safetensors``, or ``pytorch_model.bin`` if not ``safe_serialization``."""
     import torch
 
+    folder.mkdir(parents=True, exist_ok=True)
     if safe_serialization:
         from safetensors.torch import save_model
 
