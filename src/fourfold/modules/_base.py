@@ -336,3 +336,27 @@ def check_keys(cls: Any, config: Collection[str], known: Collection[str], origin
     for key in config:
         if key not in known:
             raise UnknownKeyError(f"{origin}: unknown key {key!r} for {cls.__name__}.{did_you_mean(key, known)}")
+
+
+def prepare(module: Any, inputs: Sequence[Any], prompt: str | None, kwargs: Mapping[str, Any]) -> Features:
+    """Turn a batch of inputs into features, by whichever method a first module has for it.
+
+    Args:
+        module: A first module: ours, or one written for an older interface.
+        inputs: A batch of inputs.
+        prompt: Put before each text; modules that do not know of prompts get texts that begin with it.
+        kwargs: ``task`` and whatever else ``preprocess`` takes.
+    """
+    method = getattr(module, "preprocess", None) or getattr(module, "tokenize", None)
+    if method is None:
+        raise AttributeError(f"the first module, {type(module).__name__}, has neither preprocess nor tokenize")
+    parameters = inspect.signature(method).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    given = dict(kwargs)
+    if "prompt" in parameters or (open_ended and method.__name__ == "preprocess"):
+        given["prompt"] = prompt
+    else:
+        inputs = prepend(prompt, inputs)
+    if not open_ended and "task" not in parameters:
+        given.pop("task", None)
+    return method(inputs, **given)

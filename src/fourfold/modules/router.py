@@ -15,7 +15,7 @@ from torch import nn
 
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError, MissingKeyError, did_you_mean
-from fourfold.modules._base import Features, InputModule, packs, tokenises
+from fourfold.modules._base import Features, InputModule, packs, prepare, tokenises
 from fourfold.modules._loading import load_part, part_class, save_code, save_part
 from fourfold.notices import warn_once
 from fourfold.store.files import write_json
@@ -202,7 +202,7 @@ class Router(InputModule):
         """Turn inputs into features by the route's first module; ``task`` and ``modality`` are among them."""
         inputs, task, modality = self._read(inputs, task, modality)
         first = self.route(task, modality)[0]
-        return self._told(first.preprocess(inputs, prompt=prompt, task=task, **kwargs), task, modality)
+        return self._told(prepare(first, inputs, prompt, {**kwargs, "task": task}), task, modality)
 
     def tokenises(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether every route that a call may take tokenises and batches in steps of their own."""
