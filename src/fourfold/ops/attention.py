@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from fourfold.ops import banded
+
 UNLIMITED = -1
 
 
@@ -39,6 +41,11 @@ class Window:
     def is_full(self) -> bool:
         """Whether every token attends to every token."""
         return self.left == UNLIMITED and self.right == UNLIMITED
+
+    @property
+    def is_band(self) -> bool:
+        """Whether a token attends to few tokens on either side, so that a long text needs only those."""
+        return self.left != UNLIMITED and self.right != UNLIMITED
 
     @property
     def is_causal(self) -> bool:
@@ -133,10 +140,14 @@ class Packing:
         return self._offsets[device]
 
     def mask(self, window: Window, length: int, device: torch.device) -> Tensor:
-        """Return a window's boolean mask, made once a batch."""
+        """Return a window's boolean mask, made once a batch; near the diagonal only where the text is long enough."""
         key = (window, length)
         if key not in self._masks:
-            self._masks[key] = window.mask(length, device)
+            self._masks[key] = (
+                banded.band_mask(length, window.left, window.right, device)
+                if window.is_band and banded.pays(length, window.left, window.right)
+                else window.mask(length, device)
+            )
         return self._masks[key]
 
 
@@ -169,9 +180,12 @@ def grouped(
     for start, count, length in packing.groups:
         q, k, v = (_texts(states, start, count, length) for states in (query, key, value))
         mask, causal = _mask_for(packing, window, length, query.device)
-        out = functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=shared
-        )
+        if mask is not None and mask.ndim == 4 and isinstance(window, Window):
+            out = banded.banded(q, k, v, window.left, window.right, mask, scale, dropout)
+        else:
+            out = functional.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=shared
+            )
         outputs.append(out.transpose(1, 2).reshape(count * length, heads, value.shape[-1]))
     if packing.filling:
         outputs.append(query.new_zeros(packing.filling, heads, value.shape[-1]))

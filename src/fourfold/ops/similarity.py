@@ -148,6 +148,24 @@ def pairwise_manhattan_sim(a: Vectors, b: Vectors) -> torch.Tensor:
     return _compare_tensors("manhattan", a, b, True)
 
 
+def pairwise_angle_sim(x: Vectors, y: Vectors) -> torch.Tensor:
+    """Return how alike the angles of rows are, read as complex numbers, ``[rows]`` (Li and Li 2023, AnglE).
+
+    The first half of a vector holds the real parts, the second the imaginary ones; a zero is added to an odd width.
+
+    Args:
+        x: ``[rows, width]``.
+        y: As ``x``.
+    """
+    from torch.nn import functional
+
+    first, second = (functional.normalize(_wide(as_tensor(vectors)), dim=1) for vectors in (x, y))
+    odd = first.shape[1] % 2
+    a, b = functional.pad(first, (0, odd)).chunk(2, dim=1)
+    c, d = functional.pad(second, (0, odd)).chunk(2, dim=1)
+    return ((a * c + b * d).sum(dim=1) + (b * c - a * d).sum(dim=1)).abs()
+
+
 class SimilarityFunction(Enum):
     """The ways to compare vectors; the value is the name that models save."""
 
