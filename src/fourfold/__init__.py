@@ -14,26 +14,39 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fourfold.compat.logs import LoggingHandler as LoggingHandler
     from fourfold.families.dense import SentenceTransformer as SentenceTransformer
     from fourfold.families.load import load as load
     from fourfold.ops.quantize import quantize_embeddings as quantize_embeddings
     from fourfold.ops.similarity import SimilarityFunction as SimilarityFunction
+    from fourfold.text.example import InputExample as InputExample
 
-# Where the names of the contract live that the older library has at its top.
+# Where each name lives, as "module:name". The first are those that the older library has at its top.
 _CONTRACT = {
-    "SentenceTransformer": "fourfold.families.dense",
-    "SimilarityFunction": "fourfold.ops.similarity",
-    "quantize_embeddings": "fourfold.ops.quantize",
+    "InputExample": "fourfold.text.example:InputExample",
+    "LoggingHandler": "fourfold.compat.logs:LoggingHandler",
+    "SentenceTransformer": "fourfold.families.dense:SentenceTransformer",
+    "SimilarityFunction": "fourfold.ops.similarity:SimilarityFunction",
+    "quantize_embeddings": "fourfold.ops.quantize:quantize_embeddings",
 }
-_HOME = {**_CONTRACT, "load": "fourfold.families.load"}
+_HOME = {**_CONTRACT, "load": "fourfold.families.load:load"}
 
-__all__ = ["SentenceTransformer", "SimilarityFunction", "__version__", "load", "quantize_embeddings"]
+__all__ = [
+    "InputExample",
+    "LoggingHandler",
+    "SentenceTransformer",
+    "SimilarityFunction",
+    "__version__",
+    "load",
+    "quantize_embeddings",
+]
 
 
-def _fetch(name: str, home: str) -> Any:
-    """Import ``name`` from ``home``; a class whose packages are missing is replaced by one that says so when built."""
+def _fetch(home: str) -> Any:
+    """Import ``"module:name"``; a class whose packages are missing is replaced by one that says so when built."""
+    module, _, name = home.partition(":")
     try:
-        return getattr(importlib.import_module(home), name)
+        return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         package = error.name
         if package not in ("torch", "transformers"):
@@ -46,12 +59,11 @@ def _fetch(name: str, home: str) -> Any:
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return _fetch(name, _HOME[name])
+        return _fetch(_HOME[name])
     if name == "testing":
         return importlib.import_module("fourfold.testing")
-    if not name.startswith("_"):
-        if importlib.import_module("fourfold.compat.paths").canonical(name) is not None:
-            return importlib.import_module(f"fourfold.{name}")
+    if not name.startswith("_") and importlib.import_module("fourfold.compat.paths").canonical(name) is not None:
+        return importlib.import_module(f"fourfold.{name}")
     raise AttributeError(f"module 'fourfold' has no attribute {name!r}")
 
 

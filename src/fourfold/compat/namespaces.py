@@ -40,12 +40,15 @@ class Namespace(Keeper):
     def __getattr__(self, name: str) -> Any:
         path = self.__dict__["_path"]
         if not name.startswith("__"):
+            value: Any = None
             if name in paths.names(path):
-                value = _fetch(name, paths.names(path)[name])
+                value = fourfold._fetch(paths.names(path)[name])
+            elif name in paths.STAND_INS.get(path, ()):
+                value = _stand_in(name)
+            if value is not None:
                 self.__dict__[name] = value
                 return value
-            below = f"{path}.{name}" if path else name
-            if paths.exists(below):
+            if paths.exists(f"{path}.{name}" if path else name):
                 return importlib.import_module(f"{self.__name__}.{name}")
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
 
@@ -53,10 +56,7 @@ class Namespace(Keeper):
         return sorted({*self.__dict__, *paths.names(self.__dict__["_path"])})
 
 
-def _fetch(name: str, home: str | None) -> Any:
-    if home is not None:
-        return fourfold._fetch(name, home)
-
+def _stand_in(name: str) -> type:
     def refuse() -> None:
         raise MissingNameError(_not_yet(name))
 

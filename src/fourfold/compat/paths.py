@@ -17,17 +17,42 @@ from fourfold.modules import registry
 
 OLD = "sentence_transformers"
 
-# Home below fourfold: names of the contract that are found there.
+# Home below fourfold: names of the contract that are found there; "theirs=ours" where ours has a name of its own.
 HOMES = {
+    "compat.classes": "fullname import_from_string import_module_class similarity_fct_name",
+    "compat.decorators": "save_to_hub_args_decorator",
+    "compat.environment": """check_package_availability check_version_requirements disable_datasets_caching
+        get_device_name get_installed_version get_rank get_world_size is_accelerate_available is_datasets_available
+        is_dist_initialized is_training_available""",
+    "compat.files": "ORIGINAL_TRANSFORMER_MODELS append_to_last_row http_get",
+    "compat.logs": "disable_logging disabled_tqdm install_logger",
+    "compat.paths": "DEPRECATED_MODULE_PATHS",
+    "families._adapters": "PeftAdapterMixin=Adapters",
     "families._model": "BaseModel",
     "modules._base": "Module InputModule",
-    "ops.similarity": """cos_sim dot_score euclidean_sim manhattan_sim pairwise_cos_sim pairwise_dot_score
-        pairwise_euclidean_sim pairwise_manhattan_sim""",
+    "modules.router": "Asym=Router",
+    "modules.tokenizer": """ENGLISH_STOP_WORDS PhraseTokenizer TransformersTokenizerWrapper WhitespaceTokenizer
+        WordTokenizer""",
+    "notices": "deprecated_kwargs=renamed_keywords",
+    "ops.device": "_move_tensors_to_cpu=move_to_cpu _move_tensors_to_device=move batch_to_device",
+    "ops.padded": "cat_padded_token_embeddings repad_flattened_features stack_padded_token_embeddings",
+    "ops.similarity": """_convert_to_tensor=as_tensor cos_sim dot_score euclidean_sim manhattan_sim
+        pairwise_angle_sim pairwise_cos_sim pairwise_dot_score pairwise_euclidean_sim pairwise_manhattan_sim
+        pytorch_cos_sim=cos_sim""",
+    "ops.vectors": """_convert_to_batch=to_batch _convert_to_batch_tensor=to_batch_tensor
+        _convert_to_float_tensor=to_float_tensor _tensor_to_numpy=to_array compute_count_vector normalize_embeddings
+        select_max_active_dims to_scipy_coo truncate_embeddings""",
+    "search.communities": "community_detection",
+    "search.paraphrases": "paraphrase_mining paraphrase_mining_embeddings",
+    "search.semantic": "information_retrieval semantic_search",
+    "store.source": "is_sentence_transformer_model load_dir_path load_file_path",
+    "text.modality": """MULTIMODAL_DICT_KEYS Modality format_modality infer_batch_modality infer_modality
+        is_message_dict=is_message raise_unsupported_modality_error""",
 }
 
-# Classes that fourfold does not have yet and that clients name in isinstance checks as they are imported. They can be
-# imported and not built, and nothing is an instance of them.
-STAND_INS: frozenset[str] = frozenset()
+# Classes that fourfold does not have yet, and that clients import from a path for isinstance checks alone: mteb does so
+# for every model. They can be named and not built, and nothing is an instance of them.
+STAND_INS = {"": ("CrossEncoder",)}
 
 
 class Row(NamedTuple):
@@ -83,30 +108,34 @@ def _join(parent: str, name: str) -> str:
 
 @cache
 def _homes() -> dict[str, str]:
-    homes = {name: f"fourfold.{home}" for home, names in HOMES.items() for name in names.split()}
-    return {**homes, **_CONTRACT}
+    homes = dict(_CONTRACT)
+    for place, row in HOMES.items():
+        for word in row.split():
+            theirs, _, ours = word.partition("=")
+            homes[theirs] = f"fourfold.{place}:{ours or theirs}"
+    return homes
 
 
 @cache
 def home(name: str) -> str | None:
-    """Return the module of fourfold in which a name of the contract lives, or None if it is not there yet.
+    """Return ``"module:name"``, where a name of the contract lives in fourfold, or None if it is not there yet.
 
-    >>> home("cos_sim"), home("Pooling"), home("SentenceTransformer")
-    ('fourfold.ops.similarity', 'fourfold.modules.pooling', 'fourfold.families.dense')
+    >>> home("dot_score"), home("Pooling"), home("pytorch_cos_sim")
+    ('fourfold.ops.similarity:dot_score', 'fourfold.modules.pooling:Pooling', 'fourfold.ops.similarity:cos_sim')
     >>> home("no_such_name")
     """
     found = _homes().get(name)
     if found is None and name[:1].isupper() and name in registry:
-        found = f"fourfold.modules.{registry.stem(name)}"
+        found = f"fourfold.modules.{registry.stem(name)}:{name}"
     return found
 
 
 @cache
-def names(path: str) -> dict[str, str | None]:
-    """Return the names of a canonical path that are there, and the home of each; None for one of :data:`STAND_INS`."""
+def names(path: str) -> dict[str, str]:
+    """Return the names of a canonical path that are there, and the home of each."""
     row = contract().get(path, Row(()))
-    found = {name: home(name) for name in (*row.defined, *row.besides)}
-    return {name: place for name, place in found.items() if place or name in STAND_INS}
+    found = ((name, home(name)) for name in (*row.defined, *row.besides))
+    return {name: place for name, place in found if place is not None}
 
 
 @cache
@@ -138,3 +167,7 @@ def is_contract(path: str) -> bool:
     parent, _, name = path.rpartition(".")
     row = contract().get(renamed().get(parent, parent))
     return path in contract() or path in renamed() or (row is not None and name in (*row.defined, *row.besides))
+
+
+DEPRECATED_MODULE_PATHS = {f"{OLD}.{old}": f"{OLD}.{new}" for old, new in renamed().items()}
+"""Deprecated paths of the older library in full, with the canonical path of each."""

@@ -1,0 +1,107 @@
+"""Classes and functions by their dotted names, in the older library's words."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from fourfold.compat.paths import OLD
+
+
+def fullname(obj: Any) -> str:
+    """Return ``module.Class`` of an object, or of a class; the module is left out for built-in ones.
+
+    >>> fullname(1), fullname(functools.partial)
+    ('int', 'functools.partial')
+    """
+    cls = obj if isinstance(obj, type) else type(obj)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def import_from_string(dotted_path: str) -> Any:
+    """Return the class or function at a dotted path.
+
+    Paths of the older library, of any generation, give fourfold's, without a warning.
+
+    Raises:
+        ImportError: If there is no dot, no such module, or no such name in it.
+
+    >>> import_from_string("sentence_transformers.models.Pooling").__module__
+    'fourfold.modules.pooling'
+    """
+    module, _, name = dotted_path.rpartition(".")
+    if not module:
+        raise ImportError(f"{dotted_path!r} is no dotted path: give module.name, such as 'torch.nn.Tanh'")
+    top, _, rest = module.partition(".")
+    module = ".".join(filter(None, ["fourfold" if top == OLD else top, rest]))
+    found = importlib.import_module(module)
+    try:
+        return getattr(found, name)
+    except AttributeError:
+        raise ImportError(f"module {module!r} has no {name!r}") from None
+
+
+def import_module_class(
+    class_ref: str,
+    model_name_or_path: str | None = None,
+    *,
+    trust_remote_code: bool = False,
+    revision: str | None = None,
+    code_revision: str | None = None,
+    token: bool | str | None = None,
+    cache_folder: str | None = None,
+    local_files_only: bool = False,
+) -> Any:
+    """Return the class of a module that a saved model names.
+
+    Args:
+        class_ref: Dotted path, as in ``modules.json``.
+        model_name_or_path: The model's folder or hub name; without one, the path is simply imported.
+        trust_remote_code: Whether code outside this library may be imported and run.
+        revision: Branch, tag or commit of the model.
+        code_revision: Branch, tag or commit of the code, if another.
+        token: Hub token.
+        cache_folder: Folder for downloads.
+        local_files_only: Never use the network.
+
+    Raises:
+        FolderError: A ``ValueError``, if it is somebody else's class and ``trust_remote_code`` is not given.
+        ImportError: If there is no such class.
+    """
+    if model_name_or_path is None or class_ref.startswith((f"{OLD}.", "fourfold.")):
+        return import_from_string(class_ref)
+    from fourfold.families._loading import LoadOptions, module_class
+    from fourfold.store.source import Source
+
+    source = Source(model_name_or_path, revision, token, cache_folder, local_files_only)
+    model_kwargs = {} if code_revision is None else {"code_revision": code_revision}
+    return module_class(class_ref, source, LoadOptions(trust_remote_code, model_kwargs))
+
+
+def similarity_fct_name(similarity_fct: Callable[..., Any]) -> str:
+    """Return a readable name for a similarity function.
+
+    A partial shows its arguments, an object its settings, and ``model.similarity`` the function that it stands for.
+
+    >>> similarity_fct_name(functools.partial(max, key=len))
+    'max(key=<built-in function len>)'
+    """
+    if isinstance(similarity_fct, functools.partial):
+        inner = similarity_fct_name(similarity_fct.func)
+        settings = [repr(value) for value in similarity_fct.args]
+        settings += [f"{key}={value!r}" for key, value in similarity_fct.keywords.items()]
+        return f"{inner}({', '.join(settings)})"
+    owner: Any = getattr(similarity_fct, "__self__", None)
+    name = getattr(similarity_fct, "__name__", None)
+    if name in ("similarity", "similarity_pairwise") and hasattr(owner, "similarity_fn_name"):
+        from fourfold.ops.similarity import SimilarityFunction
+
+        pairwise = name.endswith("pairwise")
+        find = SimilarityFunction.to_similarity_pairwise_fn if pairwise else SimilarityFunction.to_similarity_fn
+        return find(owner.similarity_fn_name).__name__
+    if name is not None:
+        return name
+    settings = [f"{key}={value!r}" for key, value in getattr(similarity_fct, "get_config_dict", dict)().items()]
+    return f"{type(similarity_fct).__name__}({', '.join(settings)})" if settings else type(similarity_fct).__name__

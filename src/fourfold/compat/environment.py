@@ -1,0 +1,114 @@
+"""What is installed and where the program runs, as the older library's helpers say it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from fourfold.store.manifest import check_requirements
+
+
+def get_device_name() -> str:
+    """Return the device that a model goes to when none is asked for, such as ``cuda:0``, ``mps`` or ``cpu``."""
+    from fourfold.families._placement import best_device
+
+    return str(best_device())
+
+
+def get_installed_version(package_name: str) -> str | None:
+    """Return the version of a package, by its import or distribution name, or None if it is not installed.
+
+    >>> get_installed_version("no-such-package")
+    >>> get_installed_version("python") == platform.python_version()
+    True
+    """
+    if package_name == "python":
+        return platform.python_version()
+    try:
+        version = getattr(importlib.import_module(package_name), "__version__", None)
+    except ImportError:
+        version = None
+    if version is not None:
+        return str(version)
+    try:
+        return importlib.metadata.version(package_name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def check_version_requirements(requirements: Mapping[str, Any] | None, source: str | None = None) -> None:
+    """Raise ``ImportError`` listing every requirement that is not met.
+
+    Args:
+        requirements: A version specifier for each package, or ``{"specifier": ..., "reason": ...}``. ``python`` and
+            ``pytorch`` are understood; what cannot be read is skipped with a warning.
+        source: What requires them, for the message.
+    """
+    check_requirements(requirements or None, source or "this model")
+
+
+def check_package_availability(package_name: str, owner: str) -> bool:
+    """Whether a package is installed and its home page names ``owner``, so that it is not another of the same name."""
+    try:
+        metadata = importlib.metadata.metadata(package_name)
+        importlib.import_module(package_name)
+    except (importlib.metadata.PackageNotFoundError, ImportError):
+        return False
+    if metadata["Name"] != package_name:
+        return False
+    pages = [*(metadata.get_all("Home-page") or []), *(metadata.get_all("Project-URL") or [])]
+    return any(owner in page for page in pages)
+
+
+def is_accelerate_available() -> bool:
+    """Whether Hugging Face's accelerate is installed."""
+    return check_package_availability("accelerate", "huggingface")
+
+
+def is_datasets_available() -> bool:
+    """Whether Hugging Face's datasets is installed."""
+    return check_package_availability("datasets", "huggingface")
+
+
+def is_training_available() -> bool:
+    """Whether both accelerate and datasets are installed."""
+    return is_accelerate_available() and is_datasets_available()
+
+
+def is_dist_initialized() -> bool:
+    """Whether this process belongs to an initialised ``torch.distributed`` group."""
+    import torch
+
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def get_rank() -> int:
+    """Return this process's number in its ``torch.distributed`` group; 0 without one."""
+    import torch
+
+    return torch.distributed.get_rank() if is_dist_initialized() else 0
+
+
+def get_world_size() -> int:
+    """Return how many processes its ``torch.distributed`` group has; 1 without one."""
+    import torch
+
+    return torch.distributed.get_world_size() if is_dist_initialized() else 1
+
+
+@contextmanager
+def disable_datasets_caching() -> Iterator[None]:
+    """Let ``datasets`` keep nothing in its cache inside the block."""
+    import datasets
+
+    before = datasets.is_caching_enabled()
+    datasets.disable_caching()
+    try:
+        yield
+    finally:
+        if before:
+            datasets.enable_caching()

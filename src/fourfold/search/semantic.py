@@ -1,0 +1,120 @@
+"""Search among vectors in memory, exactly: every query is compared with every vector of the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fourfold.errors import InputError
+from fourfold.ops.similarity import Vectors, as_tensor, cos_sim, dot_score
+from fourfold.ops.vectors import normalize_embeddings, to_batch, to_float_tensor
+
+Score = Callable[[Any, Any], Any]
+"""Similarities of all pairs, ``[rows of the first, rows of the second]``, larger for more alike."""
+
+_SMALLEST_NORM = 1e-12
+
+
+def nearest(
+    queries: Tensor, corpus: Tensor, top_k: int, *, score_function: Score, query_chunk: int, corpus_chunk: int
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield the nearest corpus rows of each query, some queries at a time.
+
+    Args:
+        queries: ``[queries, width]``.
+        corpus: ``[docs, width]``, on the same device.
+        top_k: How many a query gets; fewer if the corpus is smaller.
+        score_function: Compares queries with documents.
+        query_chunk: Queries compared at once; with ``corpus_chunk`` it bounds the block of scores in memory.
+        corpus_chunk: Documents compared at once.
+
+    Yields:
+        Number of the first query of the chunk; its scores ``[queries, top_k]``, largest first; the documents' numbers
+        ``[queries, top_k]``.
+    """
+    cosine = score_function is cos_sim
+    # The corpus is not copied to scale it: its products are scaled instead, by one number a document.
+    scale = torch.cat([_inverse_norms(corpus[i : i + corpus_chunk]) for i in _starts(corpus, corpus_chunk)])
+    for first in _starts(queries, query_chunk):
+        some = to_float_tensor(queries[first : first + query_chunk])
+        some = normalize_embeddings(some) if cosine else some
+        values = torch.empty(len(some), 0, device=corpus.device)
+        rows = torch.empty(len(some), 0, dtype=torch.long, device=corpus.device)
+        for start in _starts(corpus, corpus_chunk):
+            docs = to_float_tensor(corpus[start : start + corpus_chunk])
+            if cosine:
+                scores = (some @ docs.T).mul_(scale[start : start + corpus_chunk])
+            else:
+                scores = some @ docs.T if score_function is dot_score else as_tensor(score_function(some, docs))
+            best, places = scores.topk(min(top_k, scores.shape[1]), dim=1)
+            if values.shape[1]:
+                best, places = torch.cat([values, best], dim=1), torch.cat([rows, places + start], dim=1)
+                values, order = best.topk(min(top_k, best.shape[1]), dim=1)
+                rows = places.gather(1, order)
+            else:
+                values, rows = best, places + start
+        yield first, values, rows
+
+
+def _starts(vectors: Tensor, chunk: int) -> range:
+    return range(0, len(vectors), chunk)
+
+
+def _inverse_norms(vectors: Tensor) -> Tensor:
+    return to_float_tensor(vectors).norm(dim=1).clamp_(min=_SMALLEST_NORM).reciprocal_()
+
+
+def check_positive(**numbers: int) -> None:
+    """Raise :class:`~fourfold.errors.InputError` naming the first number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise InputError(f"{name} must be at least 1, got {number}")
+
+
+@torch.no_grad()
+def semantic_search(
+    query_embeddings: Vectors,
+    corpus_embeddings: Vectors,
+    query_chunk_size: int = 100,
+    corpus_chunk_size: int = 500000,
+    top_k: int = 10,
+    score_function: Score = cos_sim,
+) -> list[list[dict[str, int | float]]]:
+    """Return for each query the most similar vectors of a corpus.
+
+    Args:
+        query_embeddings: ``[queries, width]``, or one query ``[width]``; moved to the corpus's device.
+        corpus_embeddings: ``[docs, width]``.
+        query_chunk_size: Queries compared at once; with the next it bounds memory, and changes no result.
+        corpus_chunk_size: Documents compared at once.
+        top_k: How many hits a query gets.
+        score_function: Compares all pairs; larger is better.
+
+    Returns:
+        A list for each query, best first, of ``{"corpus_id": row of the corpus, "score": similarity}``.
+
+    Raises:
+        InputError: If a size is below 1.
+
+    >>> semantic_search([1.0, 0.0], [[0.0, 1.0], [2.0, 0.0]], top_k=1)
+    [[{'corpus_id': 1, 'score': 1.0}]]
+    """
+    check_positive(query_chunk_size=query_chunk_size, corpus_chunk_size=corpus_chunk_size, top_k=top_k)
+    corpus = to_batch(as_tensor(corpus_embeddings))
+    queries = to_batch(as_tensor(query_embeddings)).to(corpus.device)
+    if len(corpus) == 0:
+        return [[] for _ in range(len(queries))]
+    hits: list[list[dict[str, int | float]]] = []
+    chunks = {"query_chunk": query_chunk_size, "corpus_chunk": corpus_chunk_size}
+    for _, values, rows in nearest(queries, corpus, top_k, score_function=score_function, **chunks):
+        for scores, numbers in zip(values.tolist(), rows.tolist(), strict=True):
+            hits.append([{"corpus_id": i, "score": score} for i, score in zip(numbers, scores, strict=True)])
+    return hits
+
+
+def information_retrieval(*args: Any, **kwargs: Any) -> list[list[dict[str, int | float]]]:
+    """Do what :func:`semantic_search` does, under its older name."""
+    return semantic_search(*args, **kwargs)
