@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fourfold.compat.logs import LoggingHandler as LoggingHandler
+    from fourfold.logs import LoggingHandler as LoggingHandler
     from fourfold.families.dense import SentenceTransformer as SentenceTransformer
     from fourfold.families.load import load as load
     from fourfold.ops.quantize import quantize_embeddings as quantize_embeddings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Where each name lives, as "module:name". The first are those that the older library has at its top.
 _CONTRACT = {
     "InputExample": "fourfold.text.example:InputExample",
-    "LoggingHandler": "fourfold.compat.logs:LoggingHandler",
+    "LoggingHandler": "fourfold.logs:LoggingHandler",
     "SentenceTransformer": "fourfold.families.dense:SentenceTransformer",
     "SimilarityFunction": "fourfold.ops.similarity:SimilarityFunction",
     "quantize_embeddings": "fourfold.ops.quantize:quantize_embeddings",

@@ -25,10 +25,10 @@ HOMES = {
         get_device_name get_installed_version get_rank get_world_size is_accelerate_available is_datasets_available
         is_dist_initialized is_training_available""",
     "compat.files": "ORIGINAL_TRANSFORMER_MODELS append_to_last_row http_get",
-    "compat.logs": "disable_logging disabled_tqdm install_logger",
     "compat.paths": "DEPRECATED_MODULE_PATHS",
     "families._adapters": "PeftAdapterMixin=Adapters",
     "families._model": "BaseModel",
+    "logs": "disable_logging disabled_tqdm install_logger",
     "modules._base": "Module InputModule",
     "modules.router": "Asym=Router",
     "modules.tokenizer": """ENGLISH_STOP_WORDS PhraseTokenizer TransformersTokenizerWrapper WhitespaceTokenizer

@@ -1,4 +1,4 @@
-"""Logging helpers for scripts that were written for the older library."""
+"""Logging and progress bars side by side, and less of either."""
 
 from __future__ import annotations
 
