@@ -99,17 +99,25 @@ def foreign_class(
 
 
 def _from_file(type_string: str, place: str, source: Source, code_revision: str | None) -> Any:
-    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+    from transformers import dynamic_module_utils
 
-    return get_class_from_dynamic_module(
-        type_string,
-        place,
-        cache_dir=source.cache_folder,
-        token=source.token,
-        revision=source.revision,
-        code_revision=code_revision,
-        local_files_only=source.offline,
-    )
+    try:
+        return dynamic_module_utils.get_class_from_dynamic_module(
+            type_string,
+            place,
+            cache_dir=source.cache_folder,
+            token=source.token,
+            revision=source.revision,
+            code_revision=code_revision,
+            local_files_only=source.offline,
+        )
+    except AttributeError as error:
+        name = type_string.rpartition(".")[2]
+        if error.name != name:
+            raise  # the code's own mistake
+        raise UnknownModuleError(
+            f"{source.pretty()}: the file of module type {type_string!r} defines no {name}"
+        ) from None
 
 
 def load_part(cls: Any, source: Source, path: str, keywords: Mapping[str, Any]) -> Any:
