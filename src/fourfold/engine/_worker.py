@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import queue
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from fourfold.backends import Batch
 from fourfold.engine.run import LocalRunner
+from fourfold.engine.shared import Handle
 
 Work = Callable[[Any], LocalRunner]
 """Makes, from the model, what runs the batches of one call; it is pickled and sent to every worker."""
@@ -35,10 +37,10 @@ class Begin:
 
 @dataclass(frozen=True)
 class Target:
-    """The outputs of this call go into an array, at the rows of each task."""
+    """The outputs of this call go into an array, at the rows of each task; where it cannot be mapped, they are sent."""
 
     job: int
-    array: Any
+    handle: Handle
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ class _Worker:
         if isinstance(message, Begin):
             self._runner, self._target = message.work(self._model), None
         elif isinstance(message, Target):
-            self._target = message.array
+            with contextlib.suppress(OSError):
+                self._target = message.handle.attach()
         elif self._runner is not None:
             started = time.perf_counter()
             parts = []

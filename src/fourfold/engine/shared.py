@@ -7,8 +7,9 @@ import mmap
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import reduction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,6 @@ class SharedArray:
     over it: on Linux it is an anonymous file in memory, which the size of ``/dev/shm`` does not bound; elsewhere a
     temporary file that is deleted at once, on Windows paging-file memory.
 
-    Pickling one and unpickling it in another process of the same program maps the same memory there.
-
     Args:
         shape: Shape of the array.
         dtype: Its data type.
@@ -37,8 +36,7 @@ class SharedArray:
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        dtype = np.dtype(dtype)
-        size = max(1, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        size = _size(shape, dtype)
         self._file: int | None = None
         self._tag: str | None = None
         if sys.platform == "win32":
@@ -50,6 +48,16 @@ class SharedArray:
             memory = mmap.mmap(self._file, size)
         self.array = _array(memory, shape, dtype)
 
+    def handle(self) -> Handle:
+        """Return what another process of this program needs to map the memory; it can be pickled."""
+        shape, dtype = self.array.shape, self.array.dtype.str
+        if self._file is None:
+            return Handle(shape, dtype, tag=self._tag)
+        path = Path("/proc", str(os.getpid()), "fd", str(self._file))
+        if path.exists():
+            return Handle(shape, dtype, path=str(path), number=os.fstat(self._file).st_ino)
+        return Handle(shape, dtype, duplicate=reduction.DupFd(self._file))
+
     def close(self) -> None:
         """Stop offering the memory to other processes; arrays over it stay valid."""
         if self._file is not None:
@@ -59,11 +67,51 @@ class SharedArray:
     def __del__(self) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        handle: Any = self._tag
-        if self._file is not None:
-            handle = reduction.DupFd(self._file)
-        return _attach, (handle, self.array.shape, self.array.dtype.str)
+
+@dataclass(frozen=True)
+class Handle:
+    """Where another process finds a :class:`SharedArray`.
+
+    Attributes:
+        shape: Shape of the array.
+        dtype: Its data type.
+        path: The open file, as ``/proc`` shows it.
+        number: The file's number in its file system: the path may lead to another file once this one is closed.
+        duplicate: The open file, where there is no ``/proc``.
+        tag: Name of the memory on Windows.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    path: str | None = None
+    number: int | None = None
+    duplicate: Any = None
+    tag: str | None = None
+
+    def attach(self) -> NDArray[Any]:
+        """Return the array over the other process's memory.
+
+        Raises:
+            OSError: If the memory is no longer offered, or this process may not open it.
+        """
+        size = _size(self.shape, self.dtype)
+        if sys.platform == "win32":
+            return _array(mmap.mmap(-1, size, tagname=self.tag), self.shape, self.dtype)
+        file = self.duplicate.detach() if self.path is None else os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if self.number not in (None, os.fstat(file).st_ino):
+                raise FileNotFoundError(f"{self.path} is another file by now")
+            return _array(mmap.mmap(file, size), self.shape, self.dtype)
+        finally:
+            os.close(file)
+
+
+def _size(shape: tuple[int, ...], dtype: Any) -> int:
+    return max(1, int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+
+
+def _array(memory: mmap.mmap, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    return np.frombuffer(memory, dtype, int(np.prod(shape, dtype=np.int64))).reshape(shape)
 
 
 def _anonymous_file() -> int:
@@ -74,24 +122,6 @@ def _anonymous_file() -> int:
             pass  # a sandbox may forbid it
     with tempfile.TemporaryFile(prefix="fourfold-") as file:
         return os.dup(file.fileno())
-
-
-def _array(memory: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    count = int(np.prod(shape, dtype=np.int64))
-    return np.frombuffer(memory, dtype, count).reshape(shape)
-
-
-def _attach(handle: Any, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """Return the array over another process's memory."""
-    kind = np.dtype(dtype)
-    size = max(1, int(np.prod(shape, dtype=np.int64)) * kind.itemsize)
-    if isinstance(handle, str):
-        return _array(mmap.mmap(-1, size, tagname=handle), shape, kind)  # type: ignore[call-arg]
-    file = handle.detach()
-    try:
-        return _array(mmap.mmap(file, size), shape, kind)
-    finally:
-        os.close(file)
 
 
 class SharedRowSink(RowSink):

@@ -56,7 +56,9 @@ class _Worker:
         answers.close()
         self.ready = False
         self.broken = False
+        self.gone = False
         self.open: deque[Task] = deque()
+        self.target: Any = None  # the memory that it has been told to write into
 
     def send(self, message: Any) -> bool:
         """Send a message; False if the process is gone."""
@@ -68,12 +70,16 @@ class _Worker:
             return False
         return True
 
-    def answers(self) -> Iterator[Any]:
-        """Yield the answers that have come; EOFError or OSError at the end of a process that is gone."""
-        while self.outbox.poll():
-            with self._whole():
-                answer = _worker.receive(self.outbox)
-            yield answer
+    def answers(self) -> list[Any]:
+        """Return the answers that have come; the process may be gone after them."""
+        answers = []
+        try:
+            while self.outbox.poll():
+                with self._whole():
+                    answers.append(_worker.receive(self.outbox))
+        except (EOFError, OSError):
+            self.gone = True
+        return answers
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:
@@ -205,10 +211,9 @@ class PoolRunner:
             self._tasks = self._cut(prepared, sink)
             try:
                 for worker in list(self._pool.workers):
-                    worker.open.clear()
                     if worker.ready:
-                        self._begin(worker, sink)
-                while self._hand_out():
+                        self._begin(worker)
+                while self._hand_out(sink):
                     yield from self._collect(sink)
             finally:
                 self._end(sink)
@@ -245,7 +250,7 @@ class PoolRunner:
     def _fits(self, some: list[Any], more: Any) -> bool:
         return self._chunk_size is None or sum(map(len, some)) + len(more) <= self._chunk_size
 
-    def _hand_out(self) -> bool:
+    def _hand_out(self, sink: Sink) -> bool:
         """Give tasks to workers that have too few; return whether there is anything to wait for."""
         self._pool.check()
         long = self._seconds is None or self._seconds * self._group() > _LONG_TASK
@@ -255,20 +260,21 @@ class PoolRunner:
                     task = self._again.popleft() if self._again else next(self._tasks, None)
                     if task is None:
                         return any(worker.open for worker in self._pool.workers)
-                    self._give(worker, task)
+                    self._give(worker, task, sink)
         # Workers that are still starting have no tasks; if none has, somebody must start.
         return True
 
-    def _give(self, worker: _Worker, task: Task) -> None:
+    def _give(self, worker: _Worker, task: Task, sink: Sink) -> None:
         worker.open.append(task)
-        if not worker.send(task):
+        alive = True
+        if sink.shared is not None and worker.target is not sink.shared:
+            worker.target = sink.shared
+            alive = worker.send(Target(self._job, sink.shared.handle()))
+        if not (alive and worker.send(task)):
             self._bury(worker)
 
-    def _begin(self, worker: _Worker, sink: Sink) -> None:
-        alive = worker.send(Begin(self._job, self._work))
-        if alive and sink.shared is not None:
-            alive = worker.send(Target(self._job, sink.shared))
-        if not alive:
+    def _begin(self, worker: _Worker) -> None:
+        if not worker.send(Begin(self._job, self._work)):
             self._bury(worker)
 
     # -- taking ------------------------------------------------------------------------------------------------------
@@ -279,20 +285,17 @@ class PoolRunner:
         for worker in self._pool.workers:
             signs[worker.outbox] = signs[worker.process.sentinel] = worker
         for worker in {id(signs[sign]): signs[sign] for sign in wait(list(signs))}.values():
-            alive = worker.process.is_alive()  # asked first: what a dead one has still said is not lost
-            try:
-                for answer in worker.answers():
-                    yield self._take(worker, answer, sink)
-            except (EOFError, OSError):
-                alive = False
-            if not alive:
+            worker.gone = not worker.process.is_alive()  # asked first: what a dead one has still said is not lost
+            for answer in worker.answers():
+                yield self._take(worker, answer, sink)
+            if worker.gone:
                 self._bury(worker)
 
     def _take(self, worker: _Worker, answer: Ready | Done | Failed, sink: Sink) -> int:
         """Act on an answer and return the number of inputs that it completes."""
         if isinstance(answer, Ready):
             worker.ready = True
-            self._begin(worker, sink)
+            self._begin(worker)
             return 0
         if isinstance(answer, Failed) and answer.job == 0:  # it could not start, and ends by itself
             self._pool.bury(worker)
@@ -305,13 +308,8 @@ class PoolRunner:
             raise RuntimeError(f"a worker answered task {answer.number} instead of {task.number}. This is a bug.")
         seconds = answer.seconds / task.batches
         self._seconds = seconds if self._seconds is None else 0.7 * self._seconds + 0.3 * seconds
-        known = sink.shared is not None
         for rows, output in answer.parts:
             sink.put(rows, output)
-        if sink.shared is not None and not known:
-            for other in list(self._pool.workers):
-                if other.ready and not other.send(Target(self._job, sink.shared)):
-                    self._bury(other)
         return len(task.rows)
 
     def _bury(self, worker: _Worker) -> None:
@@ -342,6 +340,7 @@ class PoolRunner:
         """Tell the workers that the call is over; one that an interrupt left with half a message is ended."""
         for worker in list(self._pool.workers):
             worker.open.clear()
+            worker.target = None
             if worker.broken:
                 worker.process.kill()
             if worker.broken or not worker.send(End(self._job)):
