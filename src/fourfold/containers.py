@@ -7,7 +7,7 @@ padded unless a model cannot be run otherwise, and then only inside the backend 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -105,6 +105,10 @@ class ChunkedText:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def astype(self, dtype: Any) -> ChunkedText:
+        """Return the same with an array of vectors of another type; vectors of that type are not copied."""
+        return replace(self, vectors=self.vectors.astype(dtype, copy=False))
 
     @property
     def texts(self) -> list[str]:

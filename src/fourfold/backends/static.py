@@ -108,6 +108,16 @@ class StaticBackend:
         return int(self._rows.shape[1])
 
     @property
+    def tokenizer(self) -> FastTokenizer:
+        """What tells where tokens stand in a text."""
+        return self._tokenizer
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens after which a text is cut; None is no limit."""
+        return self._max_length
+
+    @property
     def best_tokens(self) -> int:
         """Tokens of a batch: 8192 float32 vectors of 256 numbers are 8 MB, which stay in the processor's cache."""
         return 8192

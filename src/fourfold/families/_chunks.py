@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fourfold.containers import ChunkedText
 from fourfold.errors import InputError
 from fourfold.text.chunks import cut
-from fourfold.text.inputs import as_list
+from fourfold.text.inputs import as_list, is_single
 from fourfold.text.tokenizer import FastTokenizer, Located
 
 Offsets = NDArray[np.int64]
@@ -21,6 +21,8 @@ Spans = Sequence[Sequence[int]]
 
 # Texts are tokenised together up to so many characters: enough for all processors, little to hold.
 _CHARACTERS = 1 << 20
+# A tokenizer that knows no limit states one of this size or more.
+_NO_LIMIT = 10**9
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,21 @@ class Cutting:
     spans: Sequence[Spans] | None = None
     prompt: str = ""
 
+    @classmethod
+    def of(cls, inputs: Any, tokenizer: FastTokenizer | None, longest: float | None, **wanted: Any) -> Cutting:
+        """Return how one text or a batch is cut.
+
+        Args:
+            inputs: A text or a batch; a single text has a single list of spans.
+            tokenizer: The model's.
+            longest: The model's ``max_seq_length``.
+            **wanted: ``size``, ``overlap``, ``spans`` and ``prompt``.
+        """
+        if isinstance(inputs, str) and wanted["spans"] is not None:
+            wanted["spans"] = [wanted["spans"]]
+        limit = None if longest is None or longest >= _NO_LIMIT else int(longest)
+        return cls(tokenizer, limit, **wanted)
+
     def __post_init__(self) -> None:
         if self.spans is not None and (self.size is not None or self.overlap):
             raise InputError("spans are given, so size and overlap have no meaning; give either")
@@ -61,15 +78,20 @@ class Cutting:
 
     def located(self, texts: Sequence[str]) -> Iterator[tuple[Offsets, Located]]:
         """Yield the chunks of each text with the tokens of the whole text, prompt in front."""
+        tokenizer = self.needed_tokenizer()
+        for group in _groups(self._beside(texts)):
+            found = tokenizer.locate([self.prompt + text for text, _ in group])
+            for (text, spans), located in zip(group, found, strict=True):
+                yield self._of(text, spans, located), located
+
+    def needed_tokenizer(self) -> FastTokenizer:
+        """Return the tokenizer; raises :class:`~fourfold.errors.InputError` if there is none."""
         if self.tokenizer is None:
             raise InputError(
                 "this model's tokenizer does not tell where tokens stand in a text; a tokenizers.Tokenizer or a fast "
                 "transformers tokenizer does. Give spans without late=True, or encode the chunks of fourfold.text.split"
             )
-        for group in _groups(self._beside(texts)):
-            found = self.tokenizer.locate([self.prompt + text for text, _ in group])
-            for (text, spans), located in zip(group, found, strict=True):
-                yield self._of(text, spans, located), located
+        return self.tokenizer
 
     def _beside(self, texts: Sequence[str]) -> Iterator[tuple[str, Spans | None]]:
         if self.spans is None:
@@ -89,26 +111,24 @@ class Cutting:
         return np.array([(chunk.start, chunk.stop) for chunk in chunks], dtype=np.int64)
 
 
-def chunked(
-    inputs: Any, encode: Callable[[list[str], bool], tuple[list[Offsets], Any]]
-) -> ChunkedText | list[ChunkedText]:
+def chunked(inputs: Any, encode: Callable[[list[str]], tuple[list[Offsets], Any]]) -> ChunkedText | list[ChunkedText]:
     """Return the chunks of one text, or of each text of a batch.
 
     Args:
         inputs: A text or a batch of texts.
-        encode: From texts, and whether there is only one, to the chunks of each and the vectors of all, in order.
+        encode: From texts to the chunks of each and the vectors of all, in order.
 
     Raises:
         InputError: If an input is no string.
     """
-    single = isinstance(inputs, str)
+    single = is_single(inputs)
     texts = [inputs] if single else as_list(inputs)
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"encode_chunks takes a string or a list of strings, got {type(text).__name__} at {i}")
     if not texts:
         return []
-    offsets, vectors = encode(texts, single)
+    offsets, vectors = encode(texts)
     ends = np.cumsum([0, *map(len, offsets)])
     rows = [vectors[a:b] for a, b in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
     found = [ChunkedText(*parts) for parts in zip(texts, rows, offsets, strict=True)]

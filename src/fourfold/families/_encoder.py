@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourfold.backends import Backend, Batch
+from fourfold.containers import ChunkedText
 from fourfold.engine.collect import RowSink, numpy_rows
 from fourfold.engine.plan import Budget
 from fourfold.engine.run import LocalRunner, run
 from fourfold.errors import InputError
+from fourfold.families._chunks import Cutting, chunked, each_alone
 from fourfold.ops.quantize import as_array
 from fourfold.ops.similarity import Vectors, compare
 from fourfold.store.fingerprint import fingerprint
@@ -108,6 +110,52 @@ class DenseEncoder(ABC):
             inputs, **{"prompt_name": prompting.name_for(self.prompts, prompting.DOCUMENT_NAMES), **options}
         )
 
+    def encode_chunks(
+        self,
+        inputs: Any,
+        *,
+        size: int | None = None,
+        overlap: int = 0,
+        spans: Any = None,
+        late: bool = False,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool = False,
+        normalize_embeddings: bool = False,
+    ) -> ChunkedText | list[ChunkedText]:
+        """Turn long texts into vectors of their chunks, float32 ``[chunks, width]``.
+
+        Args:
+            inputs: A text, or a list, tuple or array of texts.
+            size: Most tokens of a chunk, special tokens and prompt included; None is what the model takes. Chunks are
+                cut as :func:`fourfold.text.split` cuts them.
+            overlap: Most tokens that a chunk repeats of the one before.
+            spans: The caller's own chunks instead: pairs of start and stop in characters, for a batch a list of them
+                for each text.
+            late: False encodes each chunk as a text of its own. True runs the whole text and pools the token vectors of
+                each chunk, as ``SentenceTransformer.encode_chunks`` does; it needs a transformer.
+            prompt_name: As for :meth:`encode`, like all that follow.
+            prompt: The prompt itself.
+            batch_size: Bounds memory.
+            show_progress_bar: Whether to show a bar.
+            normalize_embeddings: Scale each vector to length 1.
+
+        Raises:
+            InputError: If an argument or a text is unusable, or the model cannot be late.
+        """
+        how = {
+            "prompt": prompting.resolve(self.prompts, self.default_prompt_name, prompt, prompt_name) or "",
+            "batch_size": batch_size,
+            "show_progress_bar": show_progress_bar,
+            "normalize_embeddings": normalize_embeddings,
+        }
+        return self._encode_chunks(inputs, how, late=late, size=size, overlap=overlap, spans=spans)
+
+    @abstractmethod
+    def _encode_chunks(self, inputs: Any, how: dict[str, Any], *, late: bool, **cutting: Any) -> Any:
+        """Return what :meth:`encode_chunks` returns; ``how`` holds arguments of :meth:`encode`."""
+
     def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> NDArray[Any]:
         """Return the similarity of every vector to every other, ``[rows of the first, rows of the second]``."""
         return compare(self.similarity_fn_name, as_array(embeddings1), as_array(embeddings2))
@@ -166,6 +214,15 @@ class StaticDenseEncoder(DenseEncoder):
         run(items, backend, sink, runner, progress=progress)
         return sink.result()
 
+    def _encode_chunks(self, inputs: Any, how: dict[str, Any], *, late: bool, **cutting: Any) -> Any:
+        if late:
+            raise InputError(
+                f"late=True needs a model whose token vectors know the text around them; those of {self.name} are the "
+                "same in every text. Give late=False"
+            )
+        plan = Cutting.of(inputs, self._static.tokenizer, self._static.max_length, prompt=how["prompt"], **cutting)
+        return chunked(inputs, lambda texts: each_alone(plan, texts, lambda pieces: self.encode(pieces, **how)))
+
 
 class TorchDenseEncoder(DenseEncoder):
     """A ``SentenceTransformer``, numpy in and out."""
@@ -199,3 +256,10 @@ class TorchDenseEncoder(DenseEncoder):
             show_progress_bar=progress,
         )
         return rows.astype(np.float32, copy=False)
+
+    def _encode_chunks(self, inputs: Any, how: dict[str, Any], *, late: bool, **cutting: Any) -> Any:
+        found = self.model.encode_chunks(inputs, late=late, **how, **cutting)
+        # A model in half precision gives float32 here, too.
+        if isinstance(found, ChunkedText):
+            return found.astype(np.float32)
+        return [text.astype(np.float32) for text in found]
