@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.errors import InputError
-from fourfold.families import _dense_encode
+from fourfold.families import _dense_chunks, _dense_encode
 from fourfold.families._loading import LoadOptions
 from fourfold.families._model import BaseModel
 from fourfold.modules.pooling import Pooling
@@ -193,6 +193,84 @@ class SentenceTransformer(BaseModel):
             given["prompt_name"] = prompting.name_for(self.prompts, names)
         # Subclasses override encode and find every argument by its name.
         return self.encode(inputs=inputs, task=task, **given)
+
+    def encode_chunks(
+        self,
+        inputs: Any,
+        *,
+        size: int | None = None,
+        overlap: int = 0,
+        spans: Any = None,
+        late: bool = False,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        precision: str | None = "float32",
+        convert_to_tensor: bool = False,
+        device: Any = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pool: Any = None,
+        chunk_size: int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Turn long texts into vectors of their chunks.
+
+        Args:
+            inputs: A text, or a list, tuple or array of texts.
+            size: Most tokens of a chunk, special tokens and prompt included; None is what the model takes. Chunks are
+                cut as :func:`fourfold.text.split` cuts them.
+            overlap: Most tokens that a chunk repeats of the one before.
+            spans: The caller's own chunks instead: pairs of start and stop in characters, for a batch a list of them
+                for each text. They may overlap and leave gaps.
+            late: False encodes each chunk as a text of its own, with the prompt in front. True runs the whole text, with
+                the prompt in front once, and pools the token vectors of each chunk (late chunking, arXiv:2409.04701),
+                so that a chunk's vector knows what stands around it. It needs a model that pools all tokens of a text.
+            prompt_name: As for :meth:`encode`, like all that follow.
+            prompt: The prompt itself.
+            batch_size: Bounds memory.
+            show_progress_bar: Whether to show a bar.
+            precision: ``float32``, ``int8``, ``uint8``, ``binary`` or ``ubinary``.
+            convert_to_tensor: Give tensors, not arrays.
+            device: Move the model there first; a list of devices needs ``late=False``.
+            normalize_embeddings: Scale each vector to length 1.
+            truncate_dim: Keep only this many leading numbers.
+            pool: Worker processes; needs ``late=False``.
+            chunk_size: Most chunks handed to a worker at a time.
+            **kwargs: What the model's modules take, and ``task``.
+
+        Returns:
+            For one text a :class:`~fourfold.containers.ChunkedText`, for a batch a list of them: vectors
+            ``[chunks, width]`` and their offsets. A text that fits is one chunk, with the vector that :meth:`encode`
+            gives it.
+
+        Raises:
+            InputError: If an argument or a text is unusable, the tokenizer cannot tell where tokens stand, or the model
+                cannot be late.
+
+        >>> from fourfold.testing import tiny
+        >>> chunks = tiny("dense").encode_chunks("A long text. In short chunks.", size=12, late=True)
+        >>> chunks.vectors.shape, chunks.texts
+        ((2, 32), ['A long text. In short', 'chunks.'])
+        """
+        options = _dense_encode.Options(
+            prompt=prompting.resolve(self.prompts, self.default_prompt_name, prompt, prompt_name),
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            precision=precision,
+            as_tensor=convert_to_tensor,
+            as_numpy=not convert_to_tensor,
+            normalize=normalize_embeddings,
+            truncate_dim=truncate_dim if truncate_dim is not None else self.truncate_dim,
+            kwargs=kwargs,
+            pool=pool,
+            devices=list(device) if isinstance(device, (list, tuple)) else None,
+            chunk_size=chunk_size,
+        )
+        if device is not None and options.devices is None:
+            self.to(device)
+        return _dense_chunks.encode_chunks(self, inputs, options, late=late, size=size, overlap=overlap, spans=spans)
 
     # -- comparing ---------------------------------------------------------------------------------------------------
 
