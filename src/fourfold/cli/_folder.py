@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fourfold.errors import FolderError, MissingFileError
 from fourfold.store.layouts import part_name
 from fourfold.store.manifest import ModelConfig, ModuleEntry, read_modules
 from fourfold.store.source import Source, locate
 from fourfold.store.weights import PICKLE_FILE, SAFETENSORS_FILE, read_header
+
+if TYPE_CHECKING:
+    from fourfold.text.tokenizer import FastTokenizer
 
 _FAMILIES = {
     "SentenceTransformer": "dense",
@@ -53,6 +56,24 @@ def describe(model: str | None) -> dict[str, Any]:
         "default_prompt_name": config.default_prompt_name,
         "backends": _backends(source, entries),
     }
+
+
+def tokenizer_of(model: str | None) -> tuple[FastTokenizer, int | None]:
+    """Return a model's tokenizer and the most tokens that the model takes, None for no limit; loads nothing else.
+
+    Raises:
+        MissingFileError: If the folder holds no ``tokenizer.json``.
+    """
+    from fourfold.store.tokenizer import read_tokenizer
+    from fourfold.text.tokenizer import FastTokenizer
+
+    source = _source(model)
+    entries = read_modules(source)
+    first = entries[0] if entries else None
+    inside = source.at(first.path if first else "")
+    static = first is not None and part_name(first.type) == "StaticEmbedding"
+    tokenizer = FastTokenizer(read_tokenizer(inside), add_special_tokens=not static, owned=True)
+    return tokenizer, _max_length(source, entries, inside.object("config.json"))
 
 
 def _source(model: str | None) -> Source:
