@@ -374,6 +374,8 @@ def pointed_at(hub: FakeHub, cache, monkeypatch):
     for key, value in values.items():
         monkeypatch.setattr(constants, key, value, raising=False)
     monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
+    # transformers keeps a client of its own, which remembers the address that it was made with.
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)
     for key in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "SENTENCE_TRANSFORMERS_HOME"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")

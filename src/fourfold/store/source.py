@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -172,6 +174,16 @@ class Source:
         """Remember in the cache that everything which ``purpose`` needs of this commit was found."""
         if not self.is_local:
             _download.mark_complete(self, purpose)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Add :attr:`note` to the message about a missing file, wherever in a load it was missed."""
+        try:
+            yield
+        except MissingFileError as error:
+            if self.note and self.note not in str(error):
+                raise MissingFileError(f"{error} ({self.note})") from None
+            raise
 
     def _hint(self) -> str:
         if self.is_local:
