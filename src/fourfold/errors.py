@@ -12,6 +12,7 @@ Each also derives from the built-in type that the sentence-transformers contract
     │   └── UnknownModuleError ImportError  a folder names a library module that does not exist
     ├── WeightsError          RuntimeError  weights do not fit the module that asks for them
     ├── FeatureError          TypeError     a module needs a feature of another kind than it got
+    ├── MissingFeatureError   KeyError      a module needs a feature that no module before it wrote
     ├── ShapeError            RuntimeError  tensors that must fit together do not
     ├── PlacementError        RuntimeError  a model cannot be moved
     ├── MissingMethodError    AttributeError  a model's backbone lacks a method
@@ -66,6 +67,12 @@ class WeightsError(FourfoldError, RuntimeError):
 
 class FeatureError(FourfoldError, TypeError):
     """A module needs a feature of another kind than the module before it wrote."""
+
+
+class MissingFeatureError(FourfoldError, KeyError):
+    """A module needs a feature that no module before it wrote; the message names both."""
+
+    __str__ = Exception.__str__
 
 
 class ShapeError(FourfoldError, RuntimeError):

@@ -52,11 +52,24 @@ def test_each_entry_must_be_an_object(tmp_path, entry):
 
 
 @pytest.mark.parametrize("key", ["name", "path", "type"])
-@pytest.mark.parametrize("value", ["absent", None, 3, ["x"]])
+def test_a_missing_key_is_a_key_error(tmp_path, key):
+    entry = {**GOOD, key: None}
+    del entry[key]
+    with pytest.raises(KeyError) as caught:
+        read_modules(write(tmp_path, "modules.json", [GOOD, entry]))
+    assert isinstance(caught.value, FolderError)
+    assert str(caught.value).endswith(f"modules.json: entry 1 lacks the key '{key}'")
+
+
+def test_nothing_in_the_file_is_not_no_file(tmp_path):
+    with pytest.raises(FolderError, match=r"modules\.json must hold a non-empty list"):
+        read_modules(write(tmp_path, "modules.json", None))
+
+
+@pytest.mark.parametrize("key", ["name", "path", "type"])
+@pytest.mark.parametrize("value", [None, 3, ["x"]])
 def test_keys_must_be_strings(tmp_path, key, value):
     entry = {**GOOD, key: value}
-    if value == "absent":
-        del entry[key]
     with pytest.raises(FolderError, match=rf"modules\.json: entry 1 needs a string under the key '{key}'"):
         read_modules(write(tmp_path, "modules.json", [GOOD, entry]))
 

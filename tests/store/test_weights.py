@@ -197,3 +197,10 @@ def test_a_config_that_is_no_object_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(FolderError, match=r"config\.json must hold a JSON object"):
         check_checkpoint(source(tmp_path))
+
+
+@pytest.mark.parametrize("held", [{1: torch.ones(1)}, {"x": 3}, {"x": [torch.ones(1)]}])
+def test_a_pickle_must_hold_tensors_by_name(tmp_path, held):
+    torch.save(held, tmp_path / "pytorch_model.bin")
+    with pytest.raises(FolderError, match=r"pytorch_model\.bin must hold tensors by name"):
+        read_tensors(Source(str(tmp_path)))

@@ -10,14 +10,24 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from fourfold.containers import Tokens
-from fourfold.errors import FolderError, InputError, UnknownKeyError, did_you_mean
+from fourfold.errors import (
+    FolderError,
+    FourfoldError,
+    InputError,
+    MissingFeatureError,
+    ShapeError,
+    UnknownKeyError,
+    did_you_mean,
+)
 from fourfold.notices import warn_once
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into, read_tensors, save_module
+from fourfold.text.inputs import short
 from fourfold.text.prompts import prepend
 from fourfold.text.tokenizer import FastTokenizer
 
@@ -305,12 +315,60 @@ def construct(cls: Any, config: dict[str, Any], origin: str) -> Any:
     missing = [name for name in needed if name not in config]
     if missing:
         raise UnknownKeyError(f"{origin}: {cls.__name__} needs the key {missing[0]!r}")
+    for key, value in config.items():
+        if not _fits(value, known[key].annotation if key in known else None):
+            raise FolderError(f"{origin}: {key!r} must be {known[key].annotation}, got {short(value)}")
     try:
         return cls(**config)
-    except TypeError as error:
-        raise UnknownKeyError(f"{origin}: {error}") from error
     except InputError as error:
         raise FolderError(f"{origin}: {error}") from error
+    except (FourfoldError, torch.OutOfMemoryError):
+        raise
+    except TypeError as error:
+        raise UnknownKeyError(f"{origin}: {error}") from error
+    except (ValueError, OverflowError, MemoryError, RuntimeError) as error:
+        raise FolderError(f"{origin}: {cls.__name__} cannot be built: {error}") from error
+
+
+# What JSON gives for the annotations that settings have. 0 and 1 stand for False and True in some older folders.
+_KINDS: dict[str, Any] = {
+    "int": int, "float": (int, float), "bool": int, "str": str, "None": type(None), "dict": dict,
+    "list": (list, tuple), "Sequence": (list, tuple),
+}  # fmt: skip
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a value read from JSON is of the annotated kind; annotations that JSON knows nothing of fit all."""
+    names = [part.partition("[")[0].strip() for part in annotation.split("|")] if isinstance(annotation, str) else []
+    if not names or not all(name in _KINDS for name in names):
+        return True
+    return any(isinstance(value, _KINDS[name]) for name in names)
+
+
+def needed(features: Features, name: str, reader: Any, width: int | None = None) -> Any:
+    """Return a feature that a module cannot do without.
+
+    Args:
+        features: What the modules before it wrote.
+        name: The feature's name.
+        reader: The module, for errors.
+        width: Length of the feature's last axis, if it matters.
+
+    Raises:
+        MissingFeatureError: If the feature is absent.
+        ShapeError: If its last axis has another length.
+    """
+    if name not in features:
+        known = ", ".join(map(str, features)) or "none"
+        raise MissingFeatureError(
+            f"{type(reader).__name__} reads the feature {name!r}, which no module before it wrote; there are: {known}"
+        )
+    value = features[name]
+    if width is not None and value.shape[-1] != width:
+        raise ShapeError(
+            f"{type(reader).__name__} takes a {name!r} of width {width}, got one of shape {tuple(value.shape)}"
+        )
+    return value
 
 
 def tokenises(module: Any, kwargs: Mapping[str, Any]) -> bool:

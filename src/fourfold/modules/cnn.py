@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fourfold.errors import InputError, ShapeError
-from fourfold.modules._base import Features, WeightedModule
+from fourfold.modules._base import Features, WeightedModule, needed
 from fourfold.modules._segments import segments_of
 from fourfold.notices import renamed_keywords
 from fourfold.ops.pooling import Segments
@@ -92,7 +92,7 @@ class CNN(WeightedModule):
         Raises:
             ShapeError: If the kernels give different numbers of vectors.
         """
-        tokens = features["token_embeddings"]
+        tokens = needed(features, "token_embeddings", self, self.in_embedding_dimension)
         segments = segments_of(features, tokens)
         chosen = segments.select(tokens.reshape(-1, tokens.shape[-1]))
         # One row of zeros stands for everything outside a text.

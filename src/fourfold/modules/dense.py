@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.errors import FolderError, InputError
-from fourfold.modules._base import Features, Module
+from fourfold.modules._base import Features, Module, needed
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into
 
@@ -77,7 +77,7 @@ class Dense(Module):
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Map ``module_input_name`` ``[..., in_features]`` to ``module_output_name`` ``[..., out_features]``."""
-        vectors = features[self.module_input_name]
+        vectors = needed(features, self.module_input_name, self, self.in_features)
         mapped = self.activation_function(self.linear(vectors))
         if self.use_residual:
             mapped = mapped + (vectors if self.residual is None else self.residual(vectors))
@@ -114,7 +114,10 @@ class Dense(Module):
         for key in [key for key in config if key not in (*cls.config_keys, "use_residual")]:
             logger.warning("%s: unknown key %r for Dense is ignored", origin, key)
             del config[key]
-        if isinstance(config.get("activation_function"), str):
+        activation = config.get("activation_function")
+        if activation is not None and not isinstance(activation, str):
+            raise FolderError(f"{origin}: 'activation_function' must be the path of a class, got {activation!r}")
+        if activation is not None:
             config["activation_function"] = activation_from_path(
                 config["activation_function"], origin, trust_remote_code
             )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from fourfold.errors import InputError
-from fourfold.modules._base import Features, Module
+from fourfold.modules._base import Features, Module, needed
 
 
 class Dropout(Module):
@@ -37,7 +37,7 @@ class Dropout(Module):
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Drop features of ``sentence_embedding`` ``[rows, width]`` while the module is in training."""
-        features["sentence_embedding"] = self.dropout_layer(features["sentence_embedding"])
+        features["sentence_embedding"] = self.dropout_layer(needed(features, "sentence_embedding", self))
         return features
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from fourfold.errors import InputError
-from fourfold.modules._base import Features, WeightedModule
+from fourfold.modules._base import Features, WeightedModule, needed
 
 
 class LayerNorm(WeightedModule):
@@ -37,7 +37,7 @@ class LayerNorm(WeightedModule):
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Normalise ``sentence_embedding`` ``[rows, dimension]`` in place."""
-        features["sentence_embedding"] = self.norm(features["sentence_embedding"])
+        features["sentence_embedding"] = self.norm(needed(features, "sentence_embedding", self, self.dimension))
         return features
 
     def get_embedding_dimension(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from fourfold.errors import InputError
-from fourfold.modules._base import Features, WeightedModule
+from fourfold.modules._base import Features, WeightedModule, needed
 from fourfold.modules._segments import segments_of
 from fourfold.notices import renamed_keywords
 from fourfold.ops.pooling import Segments
@@ -86,7 +86,7 @@ class LSTM(WeightedModule):
         Where each text ends is read from ``cu_seq_lens_q``, else from ``attention_mask``, else from
         ``sentence_lengths`` ``[rows]``; what belongs to no text becomes zero.
         """
-        tokens = features["token_embeddings"]
+        tokens = needed(features, "token_embeddings", self, self.embedding_dimension)
         segments = segments_of(_with_mask(features, tokens), tokens)
         chosen = segments.select(tokens.reshape(-1, tokens.shape[-1]))
         if len(chosen):

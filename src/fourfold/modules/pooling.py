@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fourfold.errors import FeatureError, InputError, did_you_mean
-from fourfold.modules._base import Features, Module
+from fourfold.modules._base import Features, Module, needed
 from fourfold.modules._segments import segments_of
 from fourfold.notices import renamed_keywords
 from fourfold.ops import pooling
@@ -97,7 +97,7 @@ class Pooling(Module):
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Pool ``token_embeddings``, ``[rows, longest, width]`` with a mask or ``[1, tokens, width]`` packed."""
-        tokens = features["token_embeddings"]
+        tokens = needed(features, "token_embeddings", self)
         segments = self._segments(features, tokens)
         flat = tokens.reshape(-1, tokens.shape[-1])
         pooled = [self._pool(mode, flat, segments, features) for mode in self.modes]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError, WeightsError
-from fourfold.modules._base import Features, InputModule
+from fourfold.modules._base import Features, InputModule, needed
 from fourfold.store.source import Source
 from fourfold.store.tokenizer import read_tokenizer
 from fourfold.store.weights import read_tensors
@@ -115,7 +115,9 @@ class StaticEmbedding(InputModule):
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Write ``sentence_embedding`` ``[rows, width]``; a text without tokens gives zeros."""
-        features["sentence_embedding"] = self.embedding(features["input_ids"], features["offsets"])
+        features["sentence_embedding"] = self.embedding(
+            needed(features, "input_ids", self), needed(features, "offsets", self)
+        )
         return features
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:

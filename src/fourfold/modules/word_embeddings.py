@@ -17,7 +17,7 @@ from torch import nn
 
 from fourfold.containers import Tokens
 from fourfold.errors import InputError, MissingKeyError, UnknownModuleError, WeightsError
-from fourfold.modules._base import Features, InputModule, check_keys, construct
+from fourfold.modules._base import Features, InputModule, check_keys, construct, needed
 from fourfold.modules._loading import foreign_class, save_code
 from fourfold.modules.tokenizer import registry as tokenizers
 from fourfold.modules.tokenizer._base import WordTokenizer
@@ -143,7 +143,7 @@ class WordEmbeddings(InputModule):
 
         No word stands for its text, so ``cls_token_embeddings`` is None.
         """
-        features["token_embeddings"] = self.emb_layer(features["input_ids"])
+        features["token_embeddings"] = self.emb_layer(needed(features, "input_ids", self))
         features["cls_token_embeddings"] = None
         return features
 
@@ -185,6 +185,9 @@ class WordEmbeddings(InputModule):
             if issubclass(kind, WordTokenizer)
             else kind.load(str(source.folder()))
         )
+        rows = len(tensors[_WEIGHT])
+        if (size := len(tokenizer.get_vocab())) > rows:
+            raise WeightsError(f"{source.pretty()}: the tokenizer knows {size} words, the weights have {rows} rows")
         return construct(cls, {"tokenizer": tokenizer, "embedding_weights": tensors[_WEIGHT], **config}, origin)
 
     @classmethod

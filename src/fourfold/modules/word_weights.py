@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fourfold.errors import InputError
-from fourfold.modules._base import Features, WeightedModule
+from fourfold.modules._base import Features, WeightedModule, needed
 from fourfold.modules._segments import segments_of
 from fourfold.modules.tokenizer._base import check_vocab
 
@@ -50,9 +50,9 @@ class WordWeights(WeightedModule):
         ``token_embeddings`` is ``[rows, longest, width]`` with ``input_ids`` ``[rows, longest]`` and a mask, or packed,
         ``[1, tokens, width]`` with ``[1, tokens]``; what belongs to no text becomes zero. The sum is ``[rows]``.
         """
-        tokens = features["token_embeddings"]
+        tokens = needed(features, "token_embeddings", self)
         segments = segments_of(features, tokens)
-        ids = segments.select(features["input_ids"].flatten())
+        ids = segments.select(needed(features, "input_ids", self).flatten())
         weights = self.emb_layer(ids).squeeze(-1)
         factors = segments.spread(weights, tokens.shape[0] * tokens.shape[1])
         features["token_embeddings"] = tokens * factors.reshape(*tokens.shape[:2], 1)

@@ -16,6 +16,7 @@ MODULES_FILE = "modules.json"
 CONFIG_FILE = "config_sentence_transformers.json"
 # The level of the contract that our folders state; a reader warns when a folder states a newer one than its own.
 CONTRACT_VERSION = "6.2.0"
+FIRST_FAMILY = "SentenceTransformer"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def read_modules(source: Source) -> list[ModuleEntry] | None:
             the folder.
     """
     raw = source.json(MODULES_FILE)
-    if raw is None:
+    if raw is None and source.file(MODULES_FILE) is None:
         return None
     origin = source.pretty(MODULES_FILE)
     if not isinstance(raw, list) or not raw:
@@ -84,15 +85,25 @@ def modules_json(entries: list[ModuleEntry]) -> list[dict[str, Any]]:
     return rows
 
 
+def read_model_type(source: Source) -> str:
+    """Return the family that a folder states; one without a statement is from before there were several."""
+    raw = source.object(CONFIG_FILE)
+    return _typed(raw, "model_type", str, source.pretty(CONFIG_FILE)) or FIRST_FAMILY
+
+
 @dataclass
 class ModelConfig:
-    """The settings of ``config_sentence_transformers.json`` that every family shares, and the rest as ``extra``."""
+    """The settings of ``config_sentence_transformers.json`` that every family shares, and the rest as ``extra``.
 
-    model_type: str = "SentenceTransformer"
+    ``raw`` is the whole file as it was read.
+    """
+
+    model_type: str = FIRST_FAMILY
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     similarity_fn_name: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    raw: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def read(cls, source: Source) -> ModelConfig:
@@ -102,13 +113,13 @@ class ModelConfig:
             FolderError: If a key holds the wrong kind of value.
             ImportError: If the folder's ``requirements`` are not met.
         """
-        raw = source.object(CONFIG_FILE)
-        origin = source.pretty(CONFIG_FILE)
+        whole = source.object(CONFIG_FILE)
+        raw, origin = dict(whole), source.pretty(CONFIG_FILE)
         version = raw.pop("__version__", None)
         _warn_if_newer(version, origin)
         check_requirements(raw.pop("requirements", None), origin)
         known = {
-            "model_type": _typed(raw, "model_type", str, origin) or "SentenceTransformer",
+            "model_type": _typed(raw, "model_type", str, origin) or FIRST_FAMILY,
             "prompts": _typed(raw, "prompts", dict, origin) or {},
             "default_prompt_name": _typed(raw, "default_prompt_name", str, origin),
             "similarity_fn_name": _typed(raw, "similarity_fn_name", str, origin),
@@ -117,7 +128,8 @@ class ModelConfig:
         for name, prompt in known["prompts"].items():
             if not isinstance(prompt, str):
                 raise FolderError(f"{origin}: prompt {name!r} must be a string, got {prompt!r}")
-        return cls(**known, extra={key: value for key, value in raw.items() if key not in known})
+        extra = {key: value for key, value in raw.items() if key not in known}
+        return cls(**known, extra=extra, raw=whole)
 
     def json(self) -> dict[str, Any]:
         """Return what the file holds; write it with sorted keys."""

@@ -116,7 +116,7 @@ def read_tensors(source: Source) -> dict[str, torch.Tensor]:
 
         try:
             return load_file(safe)
-        except SafetensorError as error:
+        except (SafetensorError, OSError, ValueError, KeyError, OverflowError, RuntimeError) as error:
             raise FolderError(f"{source.pretty(SAFETENSORS_FILE)} is not a safetensors file: {error}") from None
     pickled = source.file(PICKLE_FILE)
     if pickled is None:
@@ -131,6 +131,11 @@ def read_tensors(source: Source) -> dict[str, torch.Tensor]:
         raise FolderError(
             f"{source.pretty(PICKLE_FILE)} must hold a dictionary of tensors, got {type(tensors).__name__}"
         )
+    for key, value in tensors.items():
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+            raise FolderError(
+                f"{source.pretty(PICKLE_FILE)} must hold tensors by name, got {type(value).__name__} under {key!r}"
+            )
     return tensors
 
 

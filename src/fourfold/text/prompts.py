@@ -26,7 +26,10 @@ def merge(given: Mapping[str, str] | None, saved: Mapping[str, str], names: Sequ
 def check_default(prompts: Mapping[str, str], default_name: str | None) -> None:
     """Raise :class:`~fourfold.errors.InputError` if the default prompt's name is not a known prompt."""
     if default_name is not None and default_name not in prompts:
-        raise InputError(f"default_prompt_name {default_name!r} is not among the prompts: {_names(prompts)}")
+        raise InputError(
+            f"default_prompt_name {default_name!r}, given or stated in config_sentence_transformers.json, is not among "
+            f"the prompts: {_names(prompts)}"
+        )
 
 
 def resolve(
