@@ -255,10 +255,10 @@ def test_a_deep_copy_and_a_pickle_encode_alike(bert):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"transformer_task": "fill-mask"}, "transformer_task must be"),
+        ({"transformer_task": "fill-masc"}, "transformer_task must be one of .* Did you mean 'fill-mask'"),
         ({"backend": "onnx"}, "backend must be"),
         ({"modality_config": {"text": {"method": "forward"}}}, "module_output_name"),
-        ({"modality_config": {"image": {"method": "forward"}}, "module_output_name": "x"}, "only text"),
+        ({"modality_config": {"image": {"method": "forward"}}, "module_output_name": "x"}, "'method_output_name'"),
     ],
 )
 def test_what_is_not_supported_is_refused(bert, options, said):
@@ -315,7 +315,7 @@ def test_a_folder_cannot_grant_trust_to_itself(tmp_path, monkeypatch):
     (tmp_path / "sentence_bert_config.json").write_text('{"config_kwargs": {"trust_remote_code": true}}')
     seen = []
     plain = _pretrained.config
-    monkeypatch.setattr(_pretrained, "config", lambda name, kw: (seen.append(kw), plain(name, kw))[1])
+    monkeypatch.setattr(_pretrained, "config", lambda name, kw, task: (seen.append(kw), plain(name, kw, task))[1])
     Transformer.load(str(tmp_path))
     assert seen[0]["trust_remote_code"] is False
 

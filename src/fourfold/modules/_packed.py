@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -20,9 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fourfold.containers import Tokens
 from fourfold.ops.attention import CAUSAL, FULL, Packing, Window, grouped, varlen, varlen_fits, window_of
+
+logger = logging.getLogger(__name__)
 
 ATTENTION = "fourfold"
 
@@ -117,9 +122,64 @@ def prepare(model: nn.Module) -> bool:
     return True
 
 
+def decide(model: nn.Module, wanted: bool | None, start: int, pad_id: int) -> bool:
+    """Return whether a model's texts run packed, and give it the attention for it.
+
+    Args:
+        model: A transformers model.
+        wanted: True packs whatever the numbers say, False never packs, None packs if the numbers are the same.
+        start: Position of a text's first token.
+        pad_id: The id that pads.
+    """
+    name = type(model).__name__
+    if wanted is False:
+        restore(model)
+        return False
+    if any(parameter.is_meta for parameter in model.parameters()) or not prepare(model):
+        if wanted:
+            logger.warning("unpad_inputs=True: %s has no attention interface, texts are padded", name)
+        return False
+    config: Any = model.config
+    same = runs_packed(model, start, config.get_text_config().vocab_size, pad_id)
+    if not same and wanted:
+        logger.warning("unpad_inputs=True: %s gives other numbers for packed texts than for padded ones", name)
+        return True
+    if not same:
+        restore(model)
+    return same
+
+
+def is_prepared(model: Any) -> bool:
+    """Whether a model's attention is ours now; somebody may have set another since it was loaded."""
+    return getattr(getattr(model, "config", None), "_attn_implementation", None) == ATTENTION
+
+
+@contextlib.contextmanager
+def layout_of(features: Mapping[str, Any], ours: bool) -> Iterator[bool]:
+    """Run a block on the layout that features describe, and say whether there is one.
+
+    Args:
+        features: ``packing``, or ``cu_seq_lens_q`` int ``[rows + 1]`` of texts flattened elsewhere; without these the
+            features are padded.
+        ours: Whether the model's attention is ours; another kind, such as flash attention, reads the features itself.
+    """
+    offsets = features.get("cu_seq_lens_q")
+    if offsets is None or not ours:
+        yield False
+        return
+    with packed(features.get("packing") or Packing(offsets.cpu().long().numpy())):
+        yield True
+
+
+def unwrapped(model: Any) -> Any:
+    """Return the transformers model inside what wraps one: a compiled module, or a model of peft."""
+    model = getattr(model, "_orig_mod", model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def restore(model: Any) -> None:
     """Give a model that cannot run packed its ordinary attention back."""
-    if getattr(getattr(model, "config", None), "_attn_implementation", None) == ATTENTION:
+    if is_prepared(model):
         model.set_attn_implementation("sdpa")
 
 
@@ -160,6 +220,37 @@ def inputs(model: nn.Module, ids: Tensor, packing: Packing, type_ids: Tensor | N
             torch.zeros_like(features["input_ids"]) if type_ids is None else type_ids[None].long()
         )
     return features
+
+
+def features(model: nn.Module, tokens: Tokens, packing: Packing, start: int) -> dict[str, Any]:
+    """Return packed ids as features: a model's arguments, and the layout for whoever reads the result.
+
+    Args:
+        model: The model, for the arguments that it takes.
+        tokens: The ids.
+        packing: Their layout, with filling at the end.
+        start: Position of a text's first token.
+    """
+    filled = len(tokens.ids) + packing.filling
+    ids, types = (_filled(part, filled) for part in (tokens.ids, tokens.type_ids))
+    offsets = torch.from_numpy(tokens.offsets).int()
+    return {
+        **inputs(model, ids, packing, types, start),
+        "cu_seq_lens_q": offsets,
+        "cu_seq_lens_k": offsets,
+        "max_length_q": packing.longest,
+        "max_length_k": packing.longest,
+        "packing": packing,
+    }
+
+
+def _filled(part: NDArray[np.int32] | None, count: int) -> Any:
+    """Return ids as a tensor of ``count`` numbers, zeros at its end."""
+    if part is None:
+        return None
+    return torch.from_numpy(
+        part if len(part) == count else np.concatenate([part, np.zeros(count - len(part), np.int32)])
+    )
 
 
 def runs_packed(model: nn.Module, start: int, vocabulary: int, pad_id: int) -> bool:
