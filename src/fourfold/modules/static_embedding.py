@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,12 +14,20 @@ from torch import Tensor, nn
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError, WeightsError
 from fourfold.modules._base import Features, InputModule, needed
-from fourfold.store.source import Source
+from fourfold.store.source import Source, locate
 from fourfold.store.tokenizer import read_tokenizer
 from fourfold.store.weights import read_tensors
 from fourfold.text.inputs import check_texts
 from fourfold.text.prompts import prepend
 from fourfold.text.tokenizer import FastTokenizer
+
+logger = logging.getLogger(__name__)
+
+# Arguments of from_distillation that say how the transformer is loaded.
+_LOADING = (
+    "trust_remote_code", "token", "revision", "cache_folder", "local_files_only", "model_kwargs", "processor_kwargs",
+    "config_kwargs",
+)  # fmt: skip
 
 
 class StaticEmbedding(InputModule):
@@ -138,6 +147,68 @@ class StaticEmbedding(InputModule):
                 f"{source.pretty()}: tokenizer.json has ids up to {highest}, the weights have {len(weights)} rows"
             )
         return cls(tokenizer, weights)
+
+    @classmethod
+    def from_model2vec(cls, model_id_or_path: str) -> StaticEmbedding:
+        """Read a model of model2vec, from a folder or the hub; the package model2vec is not needed.
+
+        Args:
+            model_id_or_path: Folder or hub name with model2vec's ``model.safetensors`` and ``tokenizer.json``.
+
+        Raises:
+            MissingFileError: If one of the files is absent.
+        """
+        module = cls.from_source(Source(locate(str(model_id_or_path), None)).pinned())
+        module.base_model = str(model_id_or_path)
+        return module
+
+    @classmethod
+    def from_distillation(
+        cls,
+        model_name: str,
+        vocabulary: Sequence[str] | None = None,
+        device: str | torch.device | None = None,
+        pca_dims: int | str | None = 256,
+        apply_zipf: bool = True,
+        sif_coefficient: float | None = 1e-4,
+        token_remove_pattern: str | None = r"\[unused\d+\]",
+        quantize_to: str = "float32",
+        use_subword: bool = True,
+        **kwargs: Any,
+    ) -> StaticEmbedding:
+        """Make static vectors of a transformer's tokens, by model2vec's method; no data and no package are needed.
+
+        Each token runs through the model alone. A vocabulary of 30,000 takes about a minute on a CPU for a model of
+        MiniLM's size. Any transformer with a fast tokenizer will do.
+
+        Args:
+            model_name: Folder or hub name of a transformer, or of a saved model whose first module is one.
+            vocabulary: Words and phrases that get a vector of their own, besides the tokenizer's tokens.
+            device: Where the transformer runs; a CUDA device, where there is one, by default.
+            pca_dims: Width of the vectors, by their principal axes; ``"auto"`` keeps the width, None skips the step.
+            apply_zipf: Whether frequent tokens get shorter vectors. The vocabulary's order stands for frequency.
+            sif_coefficient: The smaller, the shorter frequent tokens are; None takes the logarithm of the rank.
+            token_remove_pattern: Regular expression; tokens that begin with a match are left out.
+            quantize_to: ``float16``, ``float32``, ``float64`` or ``int8``.
+            use_subword: Whether the tokenizer's own tokens are kept beside ``vocabulary``.
+            **kwargs: ``pooling`` (``mean``, ``first`` or ``last`` of a token's states), and how the transformer is
+                loaded: ``trust_remote_code``, ``token``, ``revision``, ``cache_folder``, ``local_files_only``,
+                ``model_kwargs``, ``processor_kwargs``, ``config_kwargs``. Others are dropped with a warning.
+
+        Raises:
+            InputError: If an argument is unusable, or the tokenizer is not a fast one.
+        """
+        from fourfold.modules._distil import Recipe, distil
+
+        loading = {key: kwargs.pop(key) for key in list(kwargs) if key in _LOADING}
+        mode = kwargs.pop("pooling", "mean")
+        if kwargs:
+            logger.warning("from_distillation does not know %s; dropped", ", ".join(sorted(kwargs)))
+        recipe = Recipe(
+            vocabulary, use_subword, token_remove_pattern, mode, pca_dims, apply_zipf, sif_coefficient, quantize_to
+        )
+        tokenizer, vectors = distil(str(model_name), recipe, device=device, loading=loading)
+        return cls(tokenizer, vectors, base_model=str(model_name))
 
 
 def table(tensors: dict[str, Tensor], origin: str) -> Tensor:
