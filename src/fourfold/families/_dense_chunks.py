@@ -17,7 +17,6 @@ def encode_chunks(
     model: Any, inputs: Any, options: Options, *, late: bool, size: int | None, overlap: int, spans: Any
 ) -> ChunkedText | list[ChunkedText]:
     """Encode the chunks of one text or of each text of a batch; see ``SentenceTransformer.encode_chunks``."""
-    options = options.checked(model)
     first = model[0]
     tokenizer = first.locating_tokenizer(**options.kwargs) if isinstance(first, InputModule) else None
     prompt = options.prompt or ""

@@ -22,6 +22,7 @@ from fourfold.errors import InputError
 from fourfold.families import _running
 from fourfold.modules._base import Features
 from fourfold.ops.quantize import check_precision, quantize_embeddings
+from fourfold.text import prompts as prompting
 from fourfold.text.inputs import as_list, is_single
 
 _BITS = ("binary", "ubinary")
@@ -30,7 +31,7 @@ _RANGED = ("int8", "uint8")
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller asked of ``encode``.
+    """What a caller asked of ``encode``, checked.
 
     ``apart`` says that outputs are made in another process: vectors are then numpy arrays, other tensors on the CPU.
     """
@@ -50,22 +51,60 @@ class Options:
     chunk_size: int | None = None
     apart: bool = False
 
-    @property
-    def vectors(self) -> bool:
-        """Whether a row's result is its vector, not another feature."""
-        return self.output_value == "sentence_embedding"
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: Any = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        output_value: str | None = "sentence_embedding",
+        precision: str | None = "float32",
+        pool: Any = None,
+        chunk_size: int | None = None,
+        **kwargs: Any,
+    ) -> Options:
+        """Return the options of a call of a model from the arguments of ``SentenceTransformer.encode``.
 
-    def checked(self, model: Any) -> Options:
-        """Return the options with their defaults filled in.
+        A single device moves the model there.
 
         Raises:
             InputError: If one is unusable, or the model takes no such keyword argument.
         """
-        _running.check_batch_size(self.batch_size)
-        _running.check_kwargs(model, self.kwargs)
-        if self.pool is not None or self.devices is not None:
-            _running.check_chunk_size(self.chunk_size)
-        return replace(self, precision=check_precision(self.precision))
+        _running.check_batch_size(batch_size)
+        _running.check_kwargs(model, kwargs)
+        devices = list(device) if isinstance(device, (list, tuple)) else None
+        if pool is not None or devices is not None:
+            _running.check_chunk_size(chunk_size)
+        options = cls(
+            prompt=prompting.resolve(model.prompts, model.default_prompt_name, prompt, prompt_name),
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            output_value=output_value,
+            precision=check_precision(precision),
+            as_tensor=convert_to_tensor,
+            as_numpy=convert_to_numpy and not convert_to_tensor,
+            normalize=normalize_embeddings,
+            truncate_dim=model.truncate_dim if truncate_dim is None else truncate_dim,
+            kwargs=kwargs,
+            pool=pool,
+            devices=devices,
+            chunk_size=chunk_size,
+        )
+        model._ready_on(None if devices is not None else device)
+        return options
+
+    @property
+    def vectors(self) -> bool:
+        """Whether a row's result is its vector, not another feature."""
+        return self.output_value == "sentence_embedding"
 
     def backend(self, model: Any) -> TorchBackend:
         """Return what tokenises and runs: texts whose other features are wanted are padded."""
@@ -89,6 +128,10 @@ class Options:
     # -- one batch ---------------------------------------------------------------------------------------------------
 
     def finish(self, features: Features, batch: Batch) -> Any:
+        """Return what the sink takes of a batch's features."""
+        return self._vectors(features, batch) if self.vectors else self._features(features, batch)
+
+    def _vectors(self, features: Features, batch: Batch) -> Any:
         """Return a batch's vectors ``[rows, width]``, on the CPU unless tensors are wanted."""
         vectors = features["sentence_embedding"]
         if self.truncate_dim is not None:
@@ -155,7 +198,6 @@ class Options:
 
 def encode(model: Any, inputs: Any, options: Options) -> Any:
     """Encode one input or a batch with a model; see ``SentenceTransformer.encode``."""
-    options = options.checked(model)
     single = is_single(inputs)
     items = [inputs] if single else as_list(inputs)
     if not items:
@@ -171,7 +213,6 @@ def encode_stream(
     model: Any, inputs: Iterable[Any], options: Options, window: int, ranges: Any = None
 ) -> Generator[Any, None, None]:
     """Encode an iterable row by row; see ``SentenceTransformer.encode_stream``."""
-    options = options.checked(model)
     if isinstance(inputs, (str, bytes, dict)) or not isinstance(inputs, Iterable):
         raise InputError(f"encode_stream takes an iterable of inputs, got {type(inputs).__name__}; encode takes one")
     if window < 1:

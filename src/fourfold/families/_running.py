@@ -102,8 +102,8 @@ def start_pool(model: Any, target_devices: Sequence[str | torch.device] | None =
     devices = _usual_devices() if target_devices is None else [str(torch.device(device)) for device in target_devices]
     if not devices:
         raise InputError("no device is named for the worker processes; give at least one, such as 'cpu'")
-    if any(getattr(module, "hf_device_map", None) for module in model.modules()):
-        raise InputError("a model that accelerate has placed (device_map) cannot be handed to worker processes")
+    if model._dispatch_hook is not None:
+        raise InputError("a model that accelerate's hooks place cannot be handed to worker processes; load it without")
     model.to("cpu")
     model.share_memory()
     on_cpu = sum(torch.device(device).type == "cpu" for device in devices)
@@ -140,15 +140,20 @@ def opened(model: Any, pool: Any, devices: Sequence[str] | None) -> Iterator[Wor
     if pool is None and devices is None:
         yield None
     elif pool is not None:
-        if not isinstance(pool, WorkerPool):
-            raise InputError(f"pool must come from start_multi_process_pool, got {type(pool).__name__}")
-        yield pool
+        yield checked_pool(pool)
     else:
         own = start_pool(model, devices)
         try:
             yield own
         finally:
             own.stop()
+
+
+def checked_pool(pool: Any) -> WorkerPool:
+    """Return the pool; raises :class:`~fourfold.errors.InputError` if it is none."""
+    if not isinstance(pool, WorkerPool):
+        raise InputError(f"pool must come from start_multi_process_pool, got {type(pool).__name__}")
+    return pool
 
 
 def runner_for(
@@ -191,3 +196,30 @@ def as_tensor(vectors: NDArray[Any]) -> Tensor:
     if vectors.dtype == np.uint16:
         return torch.from_numpy(vectors.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(vectors)
+
+
+class Processes:
+    """The part of every family that starts and stops worker processes."""
+
+    def start_multi_process_pool(self, target_devices: Sequence[str | torch.device] | None = None) -> WorkerPool:
+        """Start worker processes for ``encode(pool=...)``, one a device.
+
+        The model is moved to the CPU and stays there; workers on the CPU share its weights and divide the cores between
+        them. A script that starts processes needs ``if __name__ == "__main__":`` around what it runs.
+
+        Args:
+            target_devices: Devices, one named several times for several workers; None takes all of cuda, or all of npu,
+                or four times ``cpu``.
+
+        Returns:
+            A dictionary of ``processes``, the pipes to them (``input``) and from them (``output``).
+
+        Raises:
+            InputError: If no device is named, or accelerate has placed the model.
+        """
+        return start_pool(self, target_devices)
+
+    @staticmethod
+    def stop_multi_process_pool(pool: WorkerPool) -> None:
+        """End a pool's processes."""
+        checked_pool(pool).stop()

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fourfold.engine.workers import WorkerPool
 from fourfold.errors import InputError
 from fourfold.families import _dense_chunks, _dense_encode
-from fourfold.families._loading import LoadOptions
-from fourfold.families._model import BaseModel
+from fourfold.families._dense_legacy import DenseLegacy
+from fourfold.families._model import BaseModel, Loaded
+from fourfold.families._signatures import returns_by_flags, streams_by_flags
+from fourfold.families.model_card import BaseModelCardData, SentenceTransformerModelCardData
 from fourfold.modules.pooling import Pooling
 from fourfold.modules.transformer import Transformer
-from fourfold.notices import warn_once
+from fourfold.notices import renamed_keywords
 from fourfold.ops import similarity
 from fourfold.ops.similarity import SimilarityFunction, Vectors, similarity_name
-from fourfold.store.card import Facts
-from fourfold.store.manifest import ModelConfig
-from fourfold.store.source import Source
 from fourfold.text import prompts as prompting
 
-logger = logging.getLogger(__name__)
 
-_USAGE = """from fourfold import SentenceTransformer
-
-model = SentenceTransformer("sentence_transformers_model_id")
-embeddings = model.encode(["The weather is lovely today.", "It's so sunny outside!"])
-print(model.similarity(embeddings, embeddings))"""
-
-
-class SentenceTransformer(BaseModel):
+class SentenceTransformer(DenseLegacy, BaseModel):
     """Turn texts into vectors ``[rows, width]``.
 
     Args:
@@ -60,9 +51,12 @@ class SentenceTransformer(BaseModel):
 
     model_type: ClassVar[str] = "SentenceTransformer"
     default_huggingface_organization: ClassVar[str | None] = "sentence-transformers"
-    _default_prompts: ClassVar[tuple[str, ...]] = ("query", "document")
+    model_card_data_class: ClassVar[type[BaseModelCardData]] = SentenceTransformerModelCardData
+    _default_prompts: ClassVar[Mapping[str, str | None]] = {"query": None, "document": None}
     SUPPORTED_SIMILARITY_FN_NAMES: ClassVar[tuple[str, ...]] = ("cosine", "dot", "euclidean", "manhattan")
+    _similarity: str | None
 
+    @renamed_keywords(tokenizer_kwargs="processor_kwargs")
     def __init__(
         self,
         model_name_or_path: str | None = None,
@@ -78,11 +72,11 @@ class SentenceTransformer(BaseModel):
         if use_auth_token is not None:
             if kwargs.get("token") is not None:
                 raise InputError("token and use_auth_token are both given; use token")
-            warnings.warn("use_auth_token is deprecated; use token", FutureWarning, stacklevel=2)
+            warnings.warn("use_auth_token is deprecated; use token", FutureWarning, stacklevel=3)
             kwargs["token"] = use_auth_token
         if dtype is not None and dtype != "fastest":
             kwargs["model_kwargs"] = {**(kwargs.get("model_kwargs") or {}), "dtype": dtype}
-        self._similarity = None if similarity_fn_name is None else similarity_name(similarity_fn_name)
+        self.similarity_fn_name = similarity_fn_name
         self.truncate_dim = truncate_dim
         super().__init__(model_name_or_path, modules=modules, device=device, **kwargs)
         if dtype == "fastest":
@@ -90,23 +84,31 @@ class SentenceTransformer(BaseModel):
 
             self.to(fastest_dtype(self))
 
-    def _apply_saved(self, saved: ModelConfig) -> None:
-        if self._similarity is None and saved.similarity_fn_name in self.SUPPORTED_SIMILARITY_FN_NAMES:
-            self._similarity = saved.similarity_fn_name
+    def _parse_model_config(self, model_config: dict[str, Any]) -> None:
+        super()._parse_model_config(model_config)
+        if self._similarity is None and model_config.get("similarity_fn_name") in self.SUPPORTED_SIMILARITY_FN_NAMES:
+            self._similarity = model_config["similarity_fn_name"]
         if self.truncate_dim is None:
-            self.truncate_dim = saved.extra.get("truncate_dim")
+            self.truncate_dim = model_config.get("truncate_dim")
 
-    def _default_modules(self, source: Source, options: LoadOptions) -> list[nn.Module]:
-        source.need("config.json")
+    def _get_model_config(self) -> dict[str, Any]:
+        config = {**super()._get_model_config(), "similarity_fn_name": self.similarity_fn_name}
+        return config if self.truncate_dim is None else {**config, "truncate_dim": self.truncate_dim}
+
+    def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Loaded:
+        source, options = self._arguments(model_name_or_path, *args, **kwargs)
+        source.at(str(options.config_kwargs.get("subfolder") or "")).need("config.json")
         transformer = Transformer.load(source.name, **options.keywords(source))
         config = transformer.config
         architecture = (config.architectures or [""])[0]
         generative = architecture.endswith("ForCausalLM") and getattr(config, "is_causal", None) is not False
         pooling = Pooling(transformer.get_embedding_dimension(), "lasttoken" if generative else "mean")
-        return [transformer, pooling]
+        return [transformer, pooling], {}
 
     # -- encoding ----------------------------------------------------------------------------------------------------
 
+    @returns_by_flags
+    @renamed_keywords(sentences="inputs")
     def encode(
         self,
         inputs: Any = None,
@@ -118,17 +120,18 @@ class SentenceTransformer(BaseModel):
         precision: str | None = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
-        device: str | torch.device | None = None,
+        device: str | torch.device | list[str | torch.device] | None = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
-        pool: Any = None,
+        pool: WorkerPool | None = None,
         chunk_size: int | None = None,
         **kwargs: Any,
     ) -> Any:
         """Turn one input or a batch into vectors, in the order given.
 
         Args:
-            inputs: A text, or a list, tuple or array of texts; a pair of texts is a tuple inside a list.
+            inputs: A text, or a list, tuple, array or dataset column of texts; a pair of texts is a tuple inside a
+                list. A model of other modalities takes what it supports: images, audio, dictionaries, chat messages.
             prompt_name: Name of the model's prompt to put before each text.
             prompt: The prompt itself; wins over the name, and ``""`` switches prompts off.
             batch_size: Bounds memory: at most ``batch_size * max_seq_length`` tokens run together.
@@ -139,11 +142,12 @@ class SentenceTransformer(BaseModel):
             convert_to_numpy: Return an array ``[rows, width]``; if neither this nor ``convert_to_tensor``, a list of
                 tensors.
             convert_to_tensor: Return a tensor ``[rows, width]``; wins over ``convert_to_numpy``.
-            device: Move the model there first, for good.
+            device: Move the model there first, for good. A list of devices encodes with a process on each, started for
+                this call; the model then stays on the CPU.
             normalize_embeddings: Scale each vector to length 1, after truncation.
             truncate_dim: Keep only this many leading numbers, instead of the model's own ``truncate_dim``.
-            pool: Not supported yet.
-            chunk_size: Not supported yet.
+            pool: Worker processes from :meth:`start_multi_process_pool`; wins over ``device``.
+            chunk_size: Most inputs handed to a worker at a time; None goes by the measured speed.
             **kwargs: What the model's modules take, ``task`` and ``processing_kwargs``.
 
         Returns:
@@ -151,33 +155,35 @@ class SentenceTransformer(BaseModel):
 
         Raises:
             InputError: If an argument or an input is unusable; the message names it.
+            WorkerError: If worker processes died, and no other could do their work.
         """
-        if inputs is None and "sentences" in kwargs:
-            warn_once(logger, "encode(sentences=) is deprecated; use inputs=")
-            inputs = kwargs.pop("sentences")
-        options = _dense_encode.Options(
-            prompt=prompting.resolve(self.prompts, self.default_prompt_name, prompt, prompt_name),
+        options = _dense_encode.Options.of(
+            self,
+            prompt_name=prompt_name,
+            prompt=prompt,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,
             output_value=output_value,
             precision=precision,
-            as_tensor=convert_to_tensor,
-            as_numpy=convert_to_numpy and not convert_to_tensor,
-            normalize=normalize_embeddings,
-            truncate_dim=truncate_dim if truncate_dim is not None else self.truncate_dim,
-            kwargs=kwargs,
+            convert_to_numpy=convert_to_numpy,
+            convert_to_tensor=convert_to_tensor,
+            device=device,
+            normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim,
             pool=pool,
-            devices=list(device) if isinstance(device, (list, tuple)) else None,
             chunk_size=chunk_size,
+            **kwargs,
         )
-        if device is not None and options.devices is None:
-            self.to(device)
         return _dense_encode.encode(self, inputs, options)
 
+    @returns_by_flags
+    @renamed_keywords(sentences="inputs")
     def encode_query(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Encode queries: :meth:`encode`, whose arguments it takes, with the ``query`` prompt and ``task="query"``."""
         return self._encode_as("query", prompting.QUERY_NAMES, inputs, args, kwargs)
 
+    @returns_by_flags
+    @renamed_keywords(sentences="inputs")
     def encode_document(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Encode documents: :meth:`encode`, whose arguments it takes, with the ``document`` prompt and its task."""
         return self._encode_as("document", prompting.DOCUMENT_NAMES, inputs, args, kwargs)
@@ -185,14 +191,39 @@ class SentenceTransformer(BaseModel):
     def _encode_as(
         self, task: str, names: tuple[str, ...], inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        positional = list(inspect.signature(SentenceTransformer.encode).parameters)[2:-1]
-        if len(args) > len(positional):
-            raise TypeError(f"encode_{task} takes at most {len(positional) + 1} positional arguments")
-        given = {**dict(zip(positional, args, strict=False)), **kwargs}
+        if len(args) > len(_POSITIONAL):
+            raise TypeError(f"encode_{task} takes at most {len(_POSITIONAL) + 1} positional arguments")
+        given = {**dict(zip(_POSITIONAL, args, strict=False)), **kwargs}
         if given.get("prompt") is None and given.get("prompt_name") is None:
             given["prompt_name"] = prompting.name_for(self.prompts, names)
         # Subclasses override encode and find every argument by its name.
         return self.encode(inputs=inputs, task=task, **given)
+
+    @streams_by_flags
+    def encode_stream(self, inputs: Iterable[Any], *, window: int = 8192, ranges: Any = None, **options: Any) -> Any:
+        """Encode an iterable of any length, such as a generator, and yield each input's result in order.
+
+        Memory is bounded by two windows. The iterable is read in the caller's thread, at most two windows ahead of what
+        is yielded; tokenising runs ahead in a thread of its own. An error of the iterable is raised after the results
+        of what it gave before. Closing the generator that is returned ends all work.
+
+        Args:
+            inputs: What :meth:`encode` takes in a batch, one after another.
+            window: Most inputs read at a time, which are sorted and run together: large windows are faster, small
+                ones yield sooner.
+            ranges: ``[2, width]``, the smallest and largest value of each dimension, for ``int8`` and ``uint8``: a
+                stream tells its own only at its end.
+            **options: The other arguments of :meth:`encode`, with the same meaning for each input.
+
+        Raises:
+            InputError: At once, if an argument is unusable; while reading, if an input is.
+
+        >>> from fourfold.testing import tiny
+        >>> model = tiny("dense")
+        >>> [vector.shape for vector in model.encode_stream(f"text {i}" for i in range(3))]
+        [(32,), (32,), (32,)]
+        """
+        return _dense_encode.encode_stream(self, inputs, _dense_encode.Options.of(self, **options), window, ranges)
 
     def encode_chunks(
         self,
@@ -224,9 +255,10 @@ class SentenceTransformer(BaseModel):
             overlap: Most tokens that a chunk repeats of the one before.
             spans: The caller's own chunks instead: pairs of start and stop in characters, for a batch a list of them
                 for each text. They may overlap and leave gaps.
-            late: False encodes each chunk as a text of its own, with the prompt in front. True runs the whole text, with
-                the prompt in front once, and pools the token vectors of each chunk (late chunking, arXiv:2409.04701),
-                so that a chunk's vector knows what stands around it. It needs a model that pools all tokens of a text.
+            late: False encodes each chunk as a text of its own, with the prompt in front. True runs the whole text,
+                with the prompt in front once, and pools the token vectors of each chunk (late chunking,
+                arXiv:2409.04701), so that a chunk's vector knows what stands around it. It needs a model that pools all
+                tokens of a text.
             prompt_name: As for :meth:`encode`, like all that follow.
             prompt: The prompt itself.
             batch_size: Bounds memory.
@@ -254,22 +286,21 @@ class SentenceTransformer(BaseModel):
         >>> chunks.vectors.shape, chunks.texts
         ((2, 32), ['A long text. In short', 'chunks.'])
         """
-        options = _dense_encode.Options(
-            prompt=prompting.resolve(self.prompts, self.default_prompt_name, prompt, prompt_name),
+        options = _dense_encode.Options.of(
+            self,
+            prompt_name=prompt_name,
+            prompt=prompt,
             batch_size=batch_size,
             show_progress_bar=show_progress_bar,
             precision=precision,
-            as_tensor=convert_to_tensor,
-            as_numpy=not convert_to_tensor,
-            normalize=normalize_embeddings,
-            truncate_dim=truncate_dim if truncate_dim is not None else self.truncate_dim,
-            kwargs=kwargs,
+            convert_to_tensor=convert_to_tensor,
+            device=device,
+            normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim,
             pool=pool,
-            devices=list(device) if isinstance(device, (list, tuple)) else None,
             chunk_size=chunk_size,
+            **kwargs,
         )
-        if device is not None and options.devices is None:
-            self.to(device)
         return _dense_chunks.encode_chunks(self, inputs, options, late=late, size=size, overlap=overlap, spans=spans)
 
     # -- comparing ---------------------------------------------------------------------------------------------------
@@ -307,12 +338,6 @@ class SentenceTransformer(BaseModel):
         known = [number for number in (width, self.truncate_dim) if number is not None]
         return min(known, default=None)
 
-    def get_sentence_embedding_dimension(self) -> int | None:
-        """Do what :meth:`get_embedding_dimension` does, under its older name."""
-        message = "get_sentence_embedding_dimension is deprecated; use get_embedding_dimension"
-        warnings.warn(message, FutureWarning, stacklevel=2)
-        return self.get_embedding_dimension()
-
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
         """Set :attr:`truncate_dim` inside the block."""
@@ -330,26 +355,9 @@ class SentenceTransformer(BaseModel):
                 module.include_prompt = include_prompt
                 return
 
-    # -- saving ------------------------------------------------------------------------------------------------------
 
-    def _own_config(self) -> dict[str, Any]:
-        own: dict[str, Any] = {"similarity_fn_name": self.similarity_fn_name}
-        return own if self.truncate_dim is None else {**own, "truncate_dim": self.truncate_dim}
-
-    def _card_facts(self, model_name: str | None, train_datasets: list[str] | None) -> Facts:
-        width = self.get_embedding_dimension()
-        return Facts(
-            title=model_name or "SentenceTransformer",
-            tags=["sentence-transformers", "sentence-similarity", "feature-extraction", "dense"],
-            pipeline_tag="sentence-similarity",
-            summary=f"This model turns texts into vectors of {width} numbers, for search, similarity and clustering.",
-            description={
-                "Model Type": "Sentence Transformer",
-                "Maximum Sequence Length": f"{self.max_seq_length} tokens",
-                "Output Dimensionality": f"{width} dimensions",
-                "Similarity Function": self.similarity_fn_name,
-            },
-            architecture=repr(self),
-            usage=_USAGE,
-            datasets=train_datasets or [],
-        )
+_SIGNATURE = inspect.signature(SentenceTransformer.encode)
+# What encode takes by position after its inputs, and so do encode_query and encode_document.
+_POSITIONAL = list(_SIGNATURE.parameters)[2:-1]
+for _method in ("encode_query", "encode_document"):
+    vars(SentenceTransformer)[_method].__signature__ = _SIGNATURE
