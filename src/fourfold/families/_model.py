@@ -1,4 +1,4 @@
-"""What the public classes of all families share: a torch ``Sequential`` of modules that is loaded, saved and moved."""
+"""What the public classes of all families share: a torch ``Sequential`` of modules that is loaded and asked."""
 
 from __future__ import annotations
 
@@ -7,36 +7,59 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from fourfold.errors import InputError
-from fourfold.families._loading import LoadOptions, as_modules, load_modules
+from fourfold import __version__
+from fourfold.errors import InputError, did_you_mean
+from fourfold.families._adapters import Adapters
+from fourfold.families._loading import LoadOptions, as_modules, hub_arguments, load_modules, module_class
 from fourfold.families._names import Shown
-from fourfold.modules._base import Features
+from fourfold.families._parts import Parts
+from fourfold.families._placement import Placement, best_device
+from fourfold.families._running import Processes
+from fourfold.families._sharing import Sharing
+from fourfold.modules._base import Features, prepare
+from fourfold.modules.router import Router
 from fourfold.notices import warn_once
 from fourfold.store import card, manifest
-from fourfold.store.files import atomic_folder, write_json
-from fourfold.store.layouts import is_remote, type_string
-from fourfold.store.manifest import ModelConfig, ModuleEntry
+from fourfold.store.manifest import ModelConfig
 from fourfold.store.source import Source, locate
 from fourfold.text import prompts as prompting
 
 logger = logging.getLogger(__name__)
 
+BACKENDS = ("torch", "onnx", "openvino")
 
-class BaseModel(nn.Sequential, ABC, metaclass=Shown):
+Loaded = tuple["list[nn.Module] | OrderedDict[str, nn.Module]", "dict[str, list[str]]"]
+"""Modules, and the names of ``encode`` keywords that each takes besides its own."""
+
+
+class BaseModel(Placement, Sharing, Adapters, Parts, Processes, nn.Sequential, ABC, metaclass=Shown):
     """An encoder: modules in order, and the settings that belong to all of them.
 
-    Subclasses declare their family by the class attributes and supply :meth:`_default_modules`.
+    Subclasses declare their family by the class attributes and supply :meth:`_load_default_modules`.
+
+    Attributes:
+        prompts: Prompts by name. An assignment or a change takes effect at the next call.
+        default_prompt_name: The prompt of calls that name none.
+        trust_remote_code: Whether code outside this library was allowed to run.
+        module_kwargs: Names of ``encode`` keywords that each module takes besides its own; None if the model was
+            built from modules.
+        model_card_data: What the model card says.
+        backend: What runs the transformer.
+        is_hpu_graph_enabled: Whether the model runs as a graph of an HPU; always False here.
     """
 
     model_type: ClassVar[str]
     default_huggingface_organization: ClassVar[str | None] = None
-    _default_prompts: ClassVar[tuple[str, ...]] = ()
+    _default_prompts: ClassVar[Mapping[str, str | None]] = {}
+    _module_classes: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -56,270 +79,266 @@ class BaseModel(nn.Sequential, ABC, metaclass=Shown):
         config_kwargs: dict[str, Any] | None = None,
         model_card_data: Any = None,
         backend: str = "torch",
-        tokenizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        if tokenizer_kwargs is not None:
-            warn_once(logger, "tokenizer_kwargs is deprecated; use processor_kwargs")
-            processor_kwargs = tokenizer_kwargs if processor_kwargs is None else processor_kwargs
-        options = LoadOptions(
-            bool(trust_remote_code),
-            dict(model_kwargs or {}),
-            dict(processor_kwargs or {}),
-            dict(config_kwargs or {}),
-            backend,
-        )
         if model_name_or_path is None and modules is None:
             raise InputError(f"{type(self).__name__} needs model_name_or_path or modules")
         if model_name_or_path is not None and modules is not None:
             logger.warning("both model_name_or_path and modules are given; modules are ignored")
-        saved = ModelConfig()
+        self.prompts: dict[str, Any] = {**self._default_prompts, **(prompts or {})}
+        self.default_prompt_name = default_prompt_name
+        self.trust_remote_code = bool(trust_remote_code)
+        self.backend = check_backend(backend)
         self.module_kwargs: dict[str, list[str]] | None = None
+        self.is_hpu_graph_enabled = False
         self._model_card_text: str | None = None
-        if model_name_or_path is None:
-            named = as_modules(modules)
-        else:
-            name = locate(str(model_name_or_path), self.default_huggingface_organization)
-            source = Source(name, revision, token, cache_folder, local_files_only).pinned()
-            named, saved = self._load(source, options)
-        nn.Sequential.__init__(self, named)
-        self.prompts = prompting.merge(prompts, saved.prompts, self._default_prompts)
-        self.default_prompt_name = default_prompt_name if default_prompt_name is not None else saved.default_prompt_name
-        prompting.check_default(self.prompts, self.default_prompt_name)
-        self.trust_remote_code = options.trust_remote_code
+        self._model_card_vars: dict[str, Any] = {}
+        if model_card_data is None:
+            model_card_data = self.model_card_data_class(local_files_only=local_files_only)
         self.model_card_data = model_card_data
-        self.backend = backend
-        self._apply_saved(saved)
-        self._place(device, placed="device_map" in options.model_kwargs)
-        ready: Any
-        for ready in self:
-            if hasattr(ready, "on_model_ready"):
-                ready.on_model_ready(self)
+        if model_name_or_path is not None and backend == "torch":
+            self._device_map = (model_kwargs or {}).get("device_map")
+        target = self._choose_device(device)
+        if model_name_or_path is not None:
+            name = locate(str(model_name_or_path), self.default_huggingface_organization)
+            given = {
+                "trust_remote_code": self.trust_remote_code,
+                "model_kwargs": model_kwargs,
+                "processor_kwargs": processor_kwargs,
+                "config_kwargs": config_kwargs,
+            }
+            purpose = self._purpose(given)
+            source = Source(name, revision, token, cache_folder, local_files_only).pinned(purpose)
+            with source.explained():
+                modules, self.module_kwargs = self._load_modules(source.name, **_hub_keywords(source), **given)
+            source.settle(purpose)
+        nn.Sequential.__init__(self, as_modules(modules))
+        self._align_modules()
+        if target is not None:
+            self.to(target)
+        if model_name_or_path is not None:
+            self._notice_low_precision(model_kwargs or {})
+        self._validate_prompts()
+        if hasattr(model_card_data, "register_model"):
+            model_card_data.register_model(self)
+        for module in self:
+            if callable(ready := getattr(module, "on_model_ready", None)):
+                ready(self)
+        self._post_init()
+
+    def _choose_device(self, device: str | torch.device | None) -> torch.device | None:
+        """Return the device to move to, or None where accelerate places the model."""
+        if self._device_map is not None:
+            if device is not None:
+                logger.warning("device=%s is ignored: model_kwargs['device_map'] places the model", device)
+            return None
+        if device is not None:
+            return torch.device(device)
+        best = best_device()
+        logger.info("no device given, using %s", best)
+        return best
+
+    def _notice_low_precision(self, model_kwargs: Mapping[str, Any]) -> None:
+        asked = model_kwargs.get("dtype", model_kwargs.get("torch_dtype"))
+        low = self.dtype in (torch.float16, torch.bfloat16)
+        if self.backend != "torch" or asked not in (None, "auto") or not low:
+            return
+        if all(tensor.device.type == "cpu" for tensor in itertools.chain(self.parameters(), self.buffers())):
+            warn_once(
+                logger,
+                f"this model is {self.dtype}, as it was saved, and runs on the CPU, where torch.float32 may be much "
+                'faster: compare with model_kwargs={"dtype": torch.float32}',
+            )
+
+    def _validate_prompts(self) -> None:
+        """Blank the prompts that nobody set, and check that the default prompt is one of them."""
+        self.prompts = {name: text if text is not None else "" for name, text in self.prompts.items()}
+        prompting.check_default(self.prompts, self.default_prompt_name)
+        if set_ := [name for name, text in self.prompts.items() if text]:
+            logger.info("%d prompts: %s", len(set_), ", ".join(set_))
+        if self.default_prompt_name is not None:
+            warn_once(
+                logger,
+                f"the default prompt is {self.default_prompt_name!r}: it goes before every text unless a call says "
+                "otherwise; prompt='' switches it off",
+            )
+
+    def _post_init(self) -> None:
+        """Do what a subclass wants done last in the constructor."""
 
     # -- loading -----------------------------------------------------------------------------------------------------
+    # The loading hooks take model_name_or_path, token, cache_folder, revision, trust_remote_code, local_files_only,
+    # model_kwargs, processor_kwargs and config_kwargs: subclasses override them, and call each other's.
 
-    def _load(self, source: Source, options: LoadOptions) -> tuple[OrderedDict[str, nn.Module], ModelConfig]:
-        entries = manifest.read_modules(source)
-        if entries is None:
-            logger.info(
-                "%s has no modules.json; building the default modules of %s", source.pretty(), type(self).__name__
-            )
-            self.module_kwargs = {}
-            return as_modules(self._default_modules(source, options)), ModelConfig()
-        config = ModelConfig.read(source)
-        if config.model_type != self.model_type:
-            logger.warning("converting a %s in %s to a %s", config.model_type, source.pretty(), self.model_type)
-            self.module_kwargs = {}
-            return as_modules(self._default_modules(source, options)), ModelConfig()
+    def _load_modules(self, model_name_or_path: str, **hub: Any) -> Loaded:
+        """Return the modules of a folder: those it lists, those it is converted to, or the family's default ones."""
+        source, _ = hub_arguments(model_name_or_path, **hub)
+        if source.file(manifest.MODULES_FILE) is None:
+            logger.info("%s has no modules.json; building the default modules of %s", source.pretty(), self._name())
+            return self._load_default_modules(model_name_or_path, **hub)
+        saved = self._get_model_type(model_name_or_path, **_hub_keywords(source))
+        if saved == self.model_type:
+            return self._load_config_modules(model_name_or_path, **hub)
+        logger.warning("converting a %s in %s to a %s", saved, source.pretty(), self.model_type)
+        return self._load_converted_modules(model_name_or_path, **hub, model_type=saved)
+
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _arguments(self, *args: Any, **kwargs: Any) -> tuple[Source, LoadOptions]:
+        source, options = hub_arguments(*args, **kwargs)
+        return source, replace(options, backend=self.backend, classes=self._module_classes)
+
+    def _purpose(self, given: Mapping[str, Any]) -> str:
+        """Return what tells apart loads that may need other files of a folder."""
+        versions = (__version__, version("transformers"))
+        return repr((versions, self.model_type, self._name(), self.backend, sorted(given.items())))
+
+    def _get_model_type(
+        self,
+        model_name_or_path: str,
+        token: bool | str | None,
+        cache_folder: str | None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> str:
+        """Return the family that a folder with ``modules.json`` was saved by."""
+        return manifest.read_model_type(Source(model_name_or_path, revision, token, cache_folder, local_files_only))
+
+    def _load_config_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Loaded:
+        """Return the modules that a folder lists, and take its settings and card."""
+        source, options = self._arguments(model_name_or_path, *args, **kwargs)
+        entries = manifest.read_modules(source) or []
+        self._parse_model_config(ModelConfig.read(source).raw)
         self._model_card_text = card.read(source)
-        modules, self.module_kwargs = load_modules(entries, source, options)
-        return modules, config
+        self._code_folders = {entry.type: entry.path for entry in entries}
+
+        def class_of(type_string: str) -> Any:
+            return self._load_module_class_from_ref(
+                type_string,
+                model_name_or_path,
+                options.trust_remote_code,
+                source.revision,
+                options.model_kwargs,
+                token=source.token,
+                cache_folder=source.cache_folder,
+                local_files_only=source.offline,
+            )
+
+        return load_modules(entries, source, options, class_of=class_of, init_defaults=self._get_module_init_defaults)
+
+    def _load_converted_modules(
+        self, model_name_or_path: str, *args: Any, model_type: str | None = None, **kwargs: Any
+    ) -> Loaded:
+        """Return what the folder of another family becomes: by default the default modules on its backbone."""
+        return self._load_default_modules(model_name_or_path, *args, **kwargs)
 
     @abstractmethod
-    def _default_modules(self, source: Source, options: LoadOptions) -> list[nn.Module]:
+    def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Loaded:
         """Return the modules that a plain transformers checkpoint becomes."""
 
-    def _apply_saved(self, saved: ModelConfig) -> None:
-        """Take the family's own settings from a folder where the caller gave none."""
+    def _load_module_class_from_ref(
+        self,
+        class_ref: str,
+        model_name_or_path: str,
+        trust_remote_code: bool,
+        revision: str | None,
+        model_kwargs: dict[str, Any] | None,
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        local_files_only: bool = False,
+    ) -> Any:
+        """Return the class that a type string of ``modules.json`` names."""
+        source, options = self._arguments(
+            model_name_or_path, token, cache_folder, revision, trust_remote_code, local_files_only, model_kwargs
+        )
+        return module_class(class_ref, source, options, self._code_folders.get(class_ref, ""))
 
-    def _place(self, device: str | torch.device | None, *, placed: bool) -> None:
-        backbone = next(self[0].parameters(), None)
-        if backbone is not None:
-            for module in list(self)[1:]:
-                module.to(backbone.dtype)
-        if not placed:
-            self.to(torch.device(device) if device is not None else best_device())
+    def _get_module_init_defaults(self, class_ref: str) -> dict[str, Any]:
+        """Return constructor arguments for the keys that a module's folder does not state."""
+        return {}
 
-    # -- the modules -------------------------------------------------------------------------------------------------
+    def _parse_model_config(self, model_config: dict[str, Any]) -> None:
+        """Take the settings of ``config_sentence_transformers.json`` that the caller did not give."""
+        for name, text in (model_config.get("prompts") or {}).items():
+            if self.prompts.get(name) is None:
+                self.prompts[name] = text
+        if self.default_prompt_name is None:
+            self.default_prompt_name = model_config.get("default_prompt_name")
+
+    # -- running -----------------------------------------------------------------------------------------------------
 
     def forward(self, input: Features, **kwargs: Any) -> Features:  # noqa: A002 - the contract's name
         """Run the modules in order on one dictionary of features.
 
         Args:
             input: Features, as :meth:`preprocess` makes them.
-            **kwargs: Each reaches the modules that name it in ``forward_kwargs`` or in ``modules.json``.
+            **kwargs: Each reaches the modules that name it in ``forward_kwargs`` or in ``modules.json``; a ``Router``
+                gets all, and hands them on likewise.
         """
         features = input
         for name, module in self.named_children():
-            names = set(getattr(module, "forward_kwargs", ())) | set((self.module_kwargs or {}).get(name, ()))
-            features = module(features, **{key: value for key, value in kwargs.items() if key in names})
+            features = module(features, **self._forward_kwargs(name, module, kwargs))
         return features
 
-    def preprocess(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Features:
-        """Turn a list of inputs into features, by the first module; an empty list gives an empty dictionary."""
-        if not inputs:
+    def _forward_kwargs(self, name: str, module: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if not kwargs or isinstance(module, Router):
+            return kwargs
+        names = {*getattr(module, "forward_kwargs", ()), *(self.module_kwargs or {}).get(name, ())}
+        return {key: value for key, value in kwargs.items() if key in names}
+
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn a batch of inputs into features, by the first module; no inputs give an empty dictionary.
+
+        Args:
+            inputs: Texts, pairs of texts, or whatever else :attr:`modalities` lists.
+            prompt: Put before each text.
+            **kwargs: ``task`` and whatever else the first module takes.
+
+        Raises:
+            InputError: If the model does not take inputs of this kind.
+        """
+        if not len(inputs):
             return {}
-        first = self._first_module()
-        if not hasattr(first, "preprocess"):
-            return first.tokenize(prompting.prepend(prompt, inputs))
-        try:
-            return first.preprocess(inputs, prompt=prompt, **kwargs)
-        except TypeError as error:
-            if "unexpected keyword" not in str(error):
-                raise
-            return first.preprocess(prompting.prepend(prompt, inputs))
+        self._check_modality(inputs)
+        return prepare(self._first_module(), inputs, prompt, kwargs)
 
     def tokenize(self, texts: list[Any], **kwargs: Any) -> Features:
         """Do what :meth:`preprocess` does, under its older name."""
-        warn_once(logger, f"{type(self).__name__}.tokenize is deprecated; use preprocess")
+        warn_once(logger, f"{self._name()}.tokenize is deprecated; use preprocess")
         return self.preprocess(texts, **kwargs)
 
-    def _first_module(self) -> Any:
-        return self[0]
-
-    def _last_module(self) -> Any:
-        return self[len(self) - 1]
-
-    def get_model_kwargs(self) -> list[str]:
-        """Return the names of keyword arguments that some module's ``forward`` takes from ``encode``."""
-        names = {name for module in self for name in getattr(module, "forward_kwargs", ())}
-        return sorted(names.union(*(self.module_kwargs or {}).values()))
-
-    @property
-    def tokenizer(self) -> Any:
-        """The first module's tokenizer."""
-        return self._first_module().tokenizer
-
-    @tokenizer.setter
-    def tokenizer(self, value: Any) -> None:
-        self._first_module().tokenizer = value
-
-    @property
-    def processor(self) -> Any:
-        """The first module's processor."""
-        return self._first_module().processor
-
-    @property
-    def max_seq_length(self) -> Any:
-        """Longest input in tokens, special tokens included; longer ones are cut. None if nothing limits it."""
-        return getattr(self._first_module(), "max_seq_length", None)
-
-    @max_seq_length.setter
-    def max_seq_length(self, value: int | None) -> None:
-        self._first_module().max_seq_length = value
-
-    def get_max_seq_length(self) -> Any:
-        """Return :attr:`max_seq_length`."""
-        return self.max_seq_length
-
-    @property
-    def transformers_model(self) -> Any:
-        """The transformers model inside, or None."""
-        from transformers import PreTrainedModel
-
-        return next((module for module in self.modules() if isinstance(module, PreTrainedModel)), None)
-
-    @property
-    def config(self) -> Any:
-        """The transformers config, or None."""
-        return getattr(self.transformers_model, "config", None)
-
-    @property
-    def modalities(self) -> list[str]:
-        """Kinds of input that the model takes."""
-        return getattr(self._first_module(), "modalities", ["text"])
-
-    def supports(self, modality: str) -> bool:
-        """Whether the model takes a kind of input."""
-        return modality in self.modalities
-
-    def get_backend(self) -> str:
-        """Return the name of the backend."""
-        return self.backend
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model's first parameter is."""
-        first = next(itertools.chain(self.parameters(), self.buffers()), None)
-        return torch.device("cpu") if first is None else first.device
-
-    @property
-    def dtype(self) -> torch.dtype | None:
-        """Data type of the model's first parameter; None without parameters."""
-        first = next(self.parameters(), None)
-        return None if first is None else first.dtype
-
-    # -- saving ------------------------------------------------------------------------------------------------------
-
-    def save(
-        self,
-        path: str | os.PathLike[str] | None,
-        model_name: str | None = None,
-        create_model_card: bool = True,
-        train_datasets: list[str] | None = None,
-        safe_serialization: bool = True,
-    ) -> None:
-        """Write the model's folder. It appears whole or not at all; in an existing folder each file is replaced whole.
+    def evaluate(self, evaluator: Callable[..., Any], output_path: str | None = None) -> Any:
+        """Return what an evaluator says about the model.
 
         Args:
-            path: The folder; None does nothing.
-            model_name: Name for the model card.
-            create_model_card: Whether to write ``README.md``.
-            train_datasets: Names of data sets for the model card.
-            safe_serialization: Whether weights are safetensors rather than pickles.
+            evaluator: Called with the model and ``output_path``.
+            output_path: Folder for its files, made if absent; None writes none.
         """
-        if path is None:
-            return
-        with atomic_folder(Path(path)) as folder:
-            entries = [self._save_module(i, name, folder, safe_serialization) for i, name in enumerate(self._modules)]
-            config = self._config()
-            write_json(folder / manifest.CONFIG_FILE, config, indent=2, sort_keys=True)
-            write_json(folder / manifest.MODULES_FILE, manifest.modules_json(entries), indent=2)
-            if create_model_card:
-                text = self._model_card_text or card.generate(self._card_facts(model_name, train_datasets))
-                (folder / card.FILE).write_text(text, encoding="utf-8")
+        if output_path is not None:
+            os.makedirs(output_path, exist_ok=True)  # noqa: PTH103 - the evaluator gets the string it was given
+        return evaluator(self, output_path)
 
-    def save_pretrained(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        """Do what :meth:`save` does."""
-        self.save(path, *args, **kwargs)
-
-    def _save_module(self, position: int, name: str, folder: Path, safe: bool) -> ModuleEntry:
-        module: Any = self._modules[name]
-        in_root = position == 0 and getattr(module, "save_in_root", False)
-        inside = "" if in_root else f"{position}_{type(module).__name__}"
-        target = folder / inside
-        target.mkdir(exist_ok=True)
-        try:
-            module.save(str(target), safe_serialization=safe)
-        except TypeError as error:
-            if "safe_serialization" not in str(error):
-                raise
-            module.save(str(target))
-        if is_remote(type(module)):
-            from transformers.dynamic_module_utils import custom_object_save
-
-            # Loaders look for code in the root; the contract also puts a copy beside the module's own files.
-            for place in dict.fromkeys((folder, target)):
-                custom_object_save(module, place)
-        return ModuleEntry(name, inside, type_string(type(module)), tuple((self.module_kwargs or {}).get(name, ())))
-
-    def _config(self) -> dict[str, Any]:
-        return ModelConfig(self.model_type, self.prompts, self.default_prompt_name, extra=self._own_config()).json()
-
-    def _own_config(self) -> dict[str, Any]:
-        """Return the family's own keys of ``config_sentence_transformers.json``."""
-        return {}
-
-    @abstractmethod
-    def _card_facts(self, model_name: str | None, train_datasets: list[str] | None) -> card.Facts:
-        """Return what the model card says."""
+    def __getitem__(self, idx: Any) -> Any:
+        """Return a module by position; negative positions count from the end."""
+        if isinstance(idx, slice):
+            name = self._name()
+            raise TypeError(f"a {name} cannot be sliced; {name}(modules=list(model)[:2]) builds a new one")
+        return super().__getitem__(idx)
 
 
-def best_device() -> torch.device:
-    """Return the device that a model goes to when none is asked for: cuda, mps, npu, xpu, hpu or cpu."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", _cuda_index())
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    for name in ("npu", "xpu", "hpu"):
-        library = getattr(torch, name, None)
-        if library is not None and library.is_available():
-            return torch.device(name)
-    return torch.device("cpu")
+def check_backend(backend: str) -> str:
+    """Return the name of a backend of the contract; raises :class:`~fourfold.errors.InputError` for others."""
+    if backend not in BACKENDS:
+        raise InputError(
+            f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}.{did_you_mean(backend, BACKENDS)}"
+        )
+    return backend
 
 
-def _cuda_index() -> int:
-    rank = os.environ.get("LOCAL_RANK")
-    if rank is None and torch.distributed.is_available() and torch.distributed.is_initialized():
-        rank = str(torch.distributed.get_rank())
-    index = int(rank) if rank and rank.isdigit() else 0
-    return index if index < torch.cuda.device_count() else 0
+def _hub_keywords(source: Source) -> dict[str, Any]:
+    return {
+        "token": source.token,
+        "cache_folder": source.cache_folder,
+        "revision": source.revision,
+        "local_files_only": source.offline,
+    }
