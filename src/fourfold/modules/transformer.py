@@ -117,6 +117,11 @@ class Transformer(TransformerInputs, TransformerFolder):
         self._first = _packed.first_position(self.model)
         self._packs = self._decide()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a pickled module; the process that unpickles it may not know the packed attention yet."""
+        super().__setstate__(state)
+        _packed.register()
+
     # -- what the module is ------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
