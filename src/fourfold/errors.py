@@ -13,6 +13,7 @@ Each also derives from the built-in type that the sentence-transformers contract
     ├── WeightsError          RuntimeError  weights do not fit the module that asks for them
     ├── FeatureError          TypeError     a module needs a feature of another kind than it got
     ├── MissingFeatureError   KeyError      a module needs a feature that no module before it wrote
+    ├── FirstModuleError      AttributeError the first module of a model, or of a route, takes no inputs
     ├── ShapeError            RuntimeError  tensors that must fit together do not
     ├── PlacementError        RuntimeError  a model cannot be moved
     ├── MissingMethodError    AttributeError  a model's backbone lacks a method
@@ -73,6 +74,10 @@ class MissingFeatureError(FourfoldError, KeyError):
     """A module needs a feature that no module before it wrote; the message names both."""
 
     __str__ = Exception.__str__
+
+
+class FirstModuleError(FourfoldError, AttributeError):
+    """The first module of a model, or of a route, takes no inputs."""
 
 
 class ShapeError(FourfoldError, RuntimeError):

@@ -15,6 +15,7 @@ from torch import nn
 
 from fourfold.containers import Tokens
 from fourfold.errors import (
+    FirstModuleError,
     FolderError,
     FourfoldError,
     InputError,
@@ -265,6 +266,10 @@ class InputModule(Module):
         """Return the tokenizer that tells where tokens stand in a text, or None if the module's does not."""
         return None
 
+    def longest_input(self, **kwargs: Any) -> float | None:
+        """Return the most tokens that a call with these arguments keeps of a text; None is no limit."""
+        return getattr(self, "max_seq_length", None)
+
     def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
         """Return the packed token ids of texts or pairs, each with the prompt in front."""
         raise NotImplementedError(f"{type(self).__name__} prepares whole batches. This is a bug.")
@@ -309,6 +314,7 @@ def construct(cls: Any, config: dict[str, Any], origin: str) -> Any:
         UnknownKeyError: If a key is unknown, or one that has no default is absent.
         FolderError: If the constructor refuses a value.
     """
+    config = dict(config)
     known = inspect.signature(cls).parameters
     check_keys(cls, config, known, origin)
     needed = [name for name, p in known.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -316,6 +322,8 @@ def construct(cls: Any, config: dict[str, Any], origin: str) -> Any:
     if missing:
         raise UnknownKeyError(f"{origin}: {cls.__name__} needs the key {missing[0]!r}")
     for key, value in config.items():
+        if key in known and known[key].annotation == "bool" and type(value) is int and value in (0, 1):
+            config[key] = value = bool(value)  # as some older folders write it
         if not _fits(value, known[key].annotation if key in known else None):
             raise FolderError(f"{origin}: {key!r} must be {known[key].annotation}, got {short(value)}")
     try:
@@ -330,9 +338,9 @@ def construct(cls: Any, config: dict[str, Any], origin: str) -> Any:
         raise FolderError(f"{origin}: {cls.__name__} cannot be built: {error}") from error
 
 
-# What JSON gives for the annotations that settings have. 0 and 1 stand for False and True in some older folders.
+# What JSON gives for the annotations that settings have.
 _KINDS: dict[str, Any] = {
-    "int": int, "float": (int, float), "bool": int, "str": str, "None": type(None), "dict": dict,
+    "int": int, "float": (int, float), "bool": bool, "str": str, "None": type(None), "dict": dict,
     "list": (list, tuple), "Sequence": (list, tuple),
 }  # fmt: skip
 
@@ -407,7 +415,7 @@ def prepare(module: Any, inputs: Sequence[Any], prompt: str | None, kwargs: Mapp
     """
     method = getattr(module, "preprocess", None) or getattr(module, "tokenize", None)
     if method is None:
-        raise AttributeError(f"the first module, {type(module).__name__}, has neither preprocess nor tokenize")
+        raise FirstModuleError(f"the first module, {type(module).__name__}, has neither preprocess nor tokenize")
     parameters = inspect.signature(method).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     given = dict(kwargs)

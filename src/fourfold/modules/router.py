@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fourfold.containers import Tokens
-from fourfold.errors import FolderError, InputError, MissingKeyError, did_you_mean
+from fourfold.errors import FirstModuleError, FolderError, InputError, MissingKeyError, did_you_mean
 from fourfold.modules._base import Features, InputModule, packs, prepare, tokenises
 from fourfold.modules._loading import load_part, part_class, save_code, save_part
 from fourfold.notices import warn_once
@@ -149,6 +149,12 @@ class Router(InputModule):
             )
         return self.sub_modules[self.default_route]
 
+    def _first(self, task: str | None, modality: Modality | None) -> Any:
+        chain = self.route(task, modality)
+        if not len(chain):
+            raise FirstModuleError(f"the route for task {task!r} has no module that takes inputs")
+        return chain[0]
+
     @property
     def _chains(self) -> dict[str, Any]:
         return dict(self.sub_modules.items())
@@ -201,7 +207,7 @@ class Router(InputModule):
     ) -> Features:
         """Turn inputs into features by the route's first module; ``task`` and ``modality`` are among them."""
         inputs, task, modality = self._read(inputs, task, modality)
-        first = self.route(task, modality)[0]
+        first = self._first(task, modality)
         return self._told(prepare(first, inputs, prompt, {**kwargs, "task": task}), task, modality)
 
     def tokenises(self, kwargs: Mapping[str, Any]) -> bool:
@@ -217,10 +223,15 @@ class Router(InputModule):
         first = self.route(kwargs.get("task"), kwargs.get("modality"))[0]
         return first.locating_tokenizer(**kwargs) if isinstance(first, InputModule) else None
 
+    def longest_input(self, **kwargs: Any) -> float | None:
+        """Return the most tokens that the route keeps of a text."""
+        first = self.route(kwargs.get("task"), kwargs.get("modality"))[0]
+        return first.longest_input(**kwargs) if isinstance(first, InputModule) else None
+
     def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
         """Return the token ids by the route's first module, and the task that the inputs stated."""
         inputs, task, modality = self._read(inputs, kwargs.get("task"), kwargs.get("modality"))
-        first: Any = self.route(task, modality)[0]
+        first = self._first(task, modality)
         return _routed(first.tokenise(inputs, prompt, **{**kwargs, "task": task}), task)
 
     def pack(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
@@ -236,7 +247,7 @@ class Router(InputModule):
         if task is None and isinstance(tokens, Routed):
             task = tokens.task
         modality: Modality = kwargs.get("modality") or "text"
-        first = self.route(task, modality)[0]
+        first = self._first(task, modality)
         return self._told(getattr(first, step)(tokens, prompt, **{**kwargs, "task": task}), task, modality)
 
     @staticmethod
