@@ -4,6 +4,7 @@
 #   make fix     format and repair               make bench   benchmarks against their rivals
 #   make docs    links and examples of the docs  make setup   only build .venv
 #   make test-oldest  the unit tests on the oldest releases that pyproject.toml admits
+#   make compat  KeyBERT, BERTopic and mteb, unmodified, on fourfold under the older library's name
 #
 # PyPI's Linux wheel of torch brings gigabytes of CUDA libraries. For the CPU build instead:
 #   make setup TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu"
@@ -12,6 +13,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO_VENV ?= .venv-demo
 OLDEST_VENV ?= .venv-oldest
+COMPAT_VENVS ?= .venv-compat
 TORCH_FROM ?=
 
 BIN := $(VENV)/bin
@@ -19,12 +21,13 @@ PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 READY := $(VENV)/.ready
 DEMO_READY := $(DEMO_VENV)/.ready
 OLDEST_READY := $(OLDEST_VENV)/.ready
+COMPAT_CLIENTS := keybert bertopic mteb
 BENCHMARKS = $(sort $(wildcard benchmarks/[a-z]*.py))
 
 # Tests and examples bring their own tiny models: reaching for the network is a bug that this turns into an error.
-test test-oldest docs demo: export HF_HUB_OFFLINE := 1
+test test-oldest docs demo compat: export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test test-oldest bench fix check docs clean python-is-new-enough
+.PHONY: setup demo test test-oldest compat bench fix check docs clean python-is-new-enough
 .DEFAULT_GOAL := setup
 
 setup: $(READY)
@@ -66,12 +69,29 @@ $(OLDEST_READY): constraints-oldest.txt pyproject.toml | python-is-new-enough
 test-oldest: $(OLDEST_READY)
 	$(OLDEST_VENV)/bin/python -m pytest tests --ignore=tests/parity $(ARGS)
 
+# An environment for each client, with what the client needs but not sentence-transformers.
+$(COMPAT_VENVS)/%/.ready: tests/compat/%.txt constraints.txt pyproject.toml | python-is-new-enough
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install $(PIP_FLAGS) $(TORCH_FROM) "$$(grep '^torch==' constraints.txt)"
+	$(@D)/bin/python -m pip install $(PIP_FLAGS) hatchling editables
+	$(@D)/bin/python -m pip install $(PIP_FLAGS) --no-build-isolation -e '.[torch]'
+	$(@D)/bin/python -m pip install $(PIP_FLAGS) --no-deps -r $<
+	@touch $@
+
+compat: $(COMPAT_CLIENTS:%=$(COMPAT_VENVS)/%/.ready)
+	@set -e; for client in $(COMPAT_CLIENTS); do \
+	  python=$(COMPAT_VENVS)/$$client/bin/python; \
+	  ! $$python -c 'import sentence_transformers' 2>/dev/null || { \
+	    echo "$(COMPAT_VENVS)/$$client holds sentence-transformers; remove the folder and try again" >&2; exit 1; }; \
+	  echo "== $$client"; $$python -m fourfold.compat tests/compat/client_$$client.py; done
+
 bench: $(READY)
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
 
 fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python docs/generate.py
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -88,4 +108,4 @@ docs: $(READY)
 	$(BIN)/python -m pytest docs README.md tests/architecture/test_docs.py
 
 clean:
-	rm -rf $(VENV) $(DEMO_VENV) $(OLDEST_VENV) demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(VENV) $(DEMO_VENV) $(OLDEST_VENV) $(COMPAT_VENVS) demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
