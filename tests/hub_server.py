@@ -75,6 +75,7 @@ class FakeHub:
         self.tokens = {"hf_good": "someone"}
         self.requests: list[Asked] = []
         self.lfs: dict[str, bytes] = {}
+        self.datasets: dict[str, str] = {}  # name to language
         self.connections: list[socket.socket] = []
         # Asked -> status to answer with, or None to answer as usual.
         self.fail: Callable[[Asked], int | None] = lambda asked: None
@@ -241,6 +242,12 @@ class Handler(BaseHTTPRequestHandler):
     def whoami(self) -> None:
         raise _Answer(*((200, {"name": self.hub.tokens[self.token]}) if self.token else (401, {})))
 
+    def dataset(self, name: str) -> None:
+        if name not in self.hub.datasets:
+            raise _Answer(404, {}, "RepoNotFound")
+        card = {"language": self.hub.datasets[name]}
+        raise _Answer(200, {"id": name, "sha": "0" * 40, "tags": [], "cardData": card})
+
     def branches(self, name: str) -> None:
         refs = self.repo(name).refs
         rows = [{"name": ref, "ref": f"refs/heads/{ref}", "targetCommit": refs[ref].sha} for ref in refs]
@@ -344,6 +351,7 @@ ROUTES = [
     ("POST", "/api/validate-yaml", Handler.validate),
     ("GET", f"/api/models/{NAME}", Handler.info),
     ("GET", f"/api/models/{NAME}/refs", Handler.branches),
+    ("GET", f"/api/datasets/{NAME}", Handler.dataset),
     ("GET", f"/api/models/{NAME}/revision/{REVISION}", Handler.info),
     ("GET", f"/api/models/{NAME}/tree/{REVISION}(?:/(.+))?", Handler.tree),
     ("GET HEAD", f"/{NAME}/resolve/{REVISION}/(.+)", Handler.resolve),

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from fourfold import SentenceTransformer
 from fourfold.errors import InputError, MissingFileError
@@ -40,13 +40,13 @@ def test_a_pushed_model_is_loaded_by_name(hub, model):
 def test_a_transformer_is_pushed_and_loaded(hub, tmp_path):
     model = tiny("dense", "bert")
     model.push_to_hub("me/bert", token=TOKEN, private=True)
-    with pytest.raises(MissingFileError, match="no such repository, or the token may not read it"):
+    with pytest.raises(RepositoryNotFoundError):
         SentenceTransformer("me/bert", device="cpu")
     cache = tmp_path / "own-cache"
     loaded = SentenceTransformer("me/bert", device="cpu", token=TOKEN, cache_folder=str(cache))
     np.testing.assert_allclose(loaded.encode(TEXTS), model.encode(TEXTS), atol=1e-6)
     assert (cache / "models--me--bert").is_dir()
-    assert not list(hub.cache.glob("models--*"))
+    assert not list(hub.cache.glob("models--*/snapshots"))
 
 
 def test_pickled_weights_are_pushed_on_request(hub, model):
@@ -261,6 +261,14 @@ def test_a_cached_model_loads_without_a_network(hub, published, monkeypatch, no_
 def test_what_is_not_cached_is_an_error_offline(hub, published):
     with pytest.raises(OSError, match=r"me/bert/config\.json is missing"):
         SentenceTransformer("me/bert", device="cpu", local_files_only=True)
+
+
+def test_an_unreachable_hub_is_named_in_the_error(hub):
+    hub.stop()
+    with pytest.raises(
+        MissingFileError, match=r"me/bert/config\.json is missing.*the hub could not be reached: Connect"
+    ):
+        SentenceTransformer("me/bert", device="cpu")
 
 
 def test_one_environment_variable_points_a_process_at_another_hub(hub, published, tmp_path):

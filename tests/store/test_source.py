@@ -268,19 +268,24 @@ def test_a_missing_revision_is_an_error(hub, commit):
 
 
 @pytest.mark.parametrize("token", [None, "hf_good"])
-def test_a_missing_repository_has_no_files_and_the_message_says_so(hub, token):
-    source = Source("me/nothing", token=token).pinned()
-    assert source.file("modules.json") is None
-    with pytest.raises(MissingFileError, match=r"no such repository, or the token may not read it"):
-        source.need("config.json")
+def test_a_missing_repository_is_an_error_and_not_an_empty_one(hub, token):
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    source = Source("me/nothing", token=token)
+    for ask in (source.pinned, lambda: source.file("modules.json"), source.folder):
+        with pytest.raises(RepositoryNotFoundError):
+            ask()
 
 
-def test_a_repository_that_became_private_is_read_from_the_cache(hub, commit):
+def test_a_repository_that_became_private_is_read_from_the_cache(hub, commit, caplog):
     Source("me/model").pinned().need("modules.json")
     hub.repos["me/model"].private = True
     source = Source("me/model").pinned()
     assert (source.revision, source.offline) == (commit, True)
     assert source.json("modules.json") == []
+    assert "the token may not read it" in caplog.text
+    with pytest.raises(MissingFileError, match=r"absent is missing.*the token may not read it"):
+        source.need("absent")
 
 
 def test_another_failure_is_logged_and_leaves_the_revision(hub, commit, caplog):
@@ -332,6 +337,8 @@ def test_a_folder_comes_with_all_below_it_and_nothing_else(hub, commit):
     assert (found / "deep" / "b.json").is_file()
     assert not (found.parent / "other").exists()
     assert Source("me/model").pinned().at("nothing").folder() is None
+    with pytest.raises(MissingFileError, match="me/model/nothing is missing"):
+        load_dir_path("me/model", "nothing")
     everything = Source("me/model", commit).folder()
     assert (everything / "other" / "c.json").is_file()
 
@@ -342,6 +349,14 @@ def test_a_folder_is_found_offline_and_with_the_hub_down(hub, commit):
     assert (Source("me/model", offline=True).at("sub").folder() / "a.json").is_file()
     assert (Source("me/model").at("sub").folder() / "a.json").is_file()
     assert Source("me/other", offline=True).folder() is None
+
+
+def test_a_note_reaches_the_message_wherever_a_file_was_missed():
+    source = Source("me/model", note="no network")
+    with pytest.raises(MissingFileError, match=r"^x is missing \(no network\)$"), source.explained():
+        raise MissingFileError("x is missing")
+    with pytest.raises(MissingFileError, match=r"^x \(no network\)$"), source.explained():
+        raise MissingFileError("x (no network)")
 
 
 # -- loads that were complete ------------------------------------------------------------------------------------------
@@ -363,7 +378,6 @@ def test_a_settled_purpose_needs_no_network(hub, commit):
 
 def test_functions_for_files_and_folders(hub, commit, folder):
     assert is_sentence_transformer_model("me/model")
-    assert not is_sentence_transformer_model("me/nothing")
     assert not is_sentence_transformer_model(str(folder))
     assert Path(load_file_path("me/model", "a.json", "sub")).read_bytes() == b"{}"
     assert load_file_path("me/model", "absent") is None

@@ -211,6 +211,7 @@ class BaseModelCardData(CardData):
     def to_dict(self) -> dict[str, Any]:
         """Return all data by name, with what the registered model and the results add."""
         own = {f.name: copy.copy(getattr(self, f.name)) for f in fields(self) if not f.name.startswith("_")}
+        own["model_name"] = self.model_name or self.get_default_model_name()
         return {**own, **_card_results.front(self), **self.get_model_specific_metadata()}
 
     def to_yaml(self, line_break: str | None = None, original_order: list[str] | None = None) -> str:

@@ -14,6 +14,7 @@ import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fourfold.errors import MissingFileError
 from fourfold.store.files import write_bytes
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def resolve(source: Source) -> Resolved:
 
     Raises:
         huggingface_hub.errors.RevisionNotFoundError: If the repository has no such branch, tag or commit.
+        huggingface_hub.errors.RepositoryNotFoundError: If there is no such repository that the token may read, and the
+            cache has none either.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import (
@@ -75,8 +78,11 @@ def resolve(source: Source) -> Resolved:
     except OfflineModeIsEnabled:
         return Resolved(cached or source.revision, True, "offline mode is on")
     except RepositoryNotFoundError:
+        if cached is None:
+            raise
         note = "the hub has no such repository, or the token may not read it"
-        return Resolved(cached or source.revision, cached is not None, note)
+        logger.warning("%s is read from the cache: %s", source.pretty(), note)
+        return Resolved(cached, True, note)
     except HFValidationError as error:
         return Resolved(source.revision, source.offline, str(error))
     except HfHubHTTPError as error:
@@ -105,17 +111,10 @@ def file(source: Source, inside: str) -> Path | None:
     """Return the local copy of a hub file, or None if the repository does not hold it or, offline, the cache.
 
     Raises:
-        OSError: If the hub refuses or cannot be reached, and the file is not in the cache.
+        OSError: If the hub refuses or cannot be reached, or has no such repository, and the file is not in the cache.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
     try:
         if is_commit(source.revision):
@@ -124,30 +123,29 @@ def file(source: Source, inside: str) -> Path | None:
                 return Path(known) if isinstance(known, str) else None
         return Path(hf_hub_download(source.name, inside, **_hub(source)))
     except LocalEntryNotFoundError as error:
-        cause = error.__cause__
-        if cause is None or isinstance(cause, (OfflineModeIsEnabled, RepositoryNotFoundError)):
-            return None
-        # The client hides a refusal behind "not in the cache"; an absent file and a refusal are not the same.
-        raise (cause if isinstance(cause, HfHubHTTPError) else error) from None
-    except (EntryNotFoundError, RepositoryNotFoundError, HFValidationError):
+        _raise_refusal(error)
+        return None
+    except (EntryNotFoundError, HFValidationError):
         return None
 
 
 def folder(source: Source, inside: str) -> Path | None:
-    """Return the local copy of a hub folder with all files below it, or None if there is none.
+    """Return the local copy of a hub folder with all files below it, or None if, offline, the cache has none.
 
     Raises:
-        OSError: If the hub refuses or cannot be reached, and nothing is in the cache.
+        MissingFileError: If the repository has no such folder.
+        OSError: If the hub refuses or cannot be reached, or has no such repository, and nothing is in the cache.
     """
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RevisionNotFoundError
 
     try:
         root = _snapshot(source, inside, offline=source.offline)
-    except (RepositoryNotFoundError, HFValidationError):
+    except HFValidationError:
         return None
     except LocalEntryNotFoundError as error:
-        if error.__cause__ is None or source.offline:
-            return None
+        _raise_refusal(error)
+        return None
+    except RevisionNotFoundError:
         raise
     except OSError as error:
         try:
@@ -155,7 +153,20 @@ def folder(source: Source, inside: str) -> Path | None:
         except OSError:
             raise error from None
     found = Path(root, inside)
-    return found if found.is_dir() else None
+    if found.is_dir():
+        return found
+    if source.offline:
+        return None
+    raise MissingFileError(f"{source.pretty()} is missing: the repository has no such folder")
+
+
+def _raise_refusal(error: Exception) -> None:
+    """Raise what the client hides behind "not in the cache": an absent file and a refusal are not the same."""
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, OfflineModeIsEnabled):
+        raise (cause if isinstance(cause, HfHubHTTPError) else error) from None
 
 
 def _snapshot(source: Source, inside: str, *, offline: bool) -> str:

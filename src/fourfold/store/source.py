@@ -122,6 +122,12 @@ class Source:
 
     def folder(self) -> Path | None:
         """Return a local copy of the folder with all its files, or None if there is no such folder."""
+        try:
+            return self._folder()
+        except MissingFileError:
+            return None
+
+    def _folder(self) -> Path | None:
         if self.is_local:
             local = Path(self.name, self.subfolder)
             return local if local.is_dir() else None
@@ -230,11 +236,14 @@ def load_dir_path(
     revision: str | None = None,
     local_files_only: bool = False,
 ) -> str | None:
-    """Return the local path of a model's folder, downloaded with all below it, or None if the model has no such folder.
+    """Return the local path of a model's folder, downloaded with all below it.
+
+    Returns:
+        None if there is no such folder on this machine or, offline, in the cache.
 
     Raises:
         FolderError: If the path leaves the model's folder.
-        OSError: If the hub refuses or cannot be reached, and the folder is not in the cache.
+        OSError: If the hub has no such folder, refuses, or cannot be reached, and the folder is not in the cache.
     """
-    found = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder).folder()
+    found = Source(model_name_or_path, revision, token, cache_folder, local_files_only).at(subfolder)._folder()
     return None if found is None else str(found)
