@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from fourfold.modules._base import InputModule as InputModule
     from fourfold.modules._base import Module as Module
     from fourfold.modules.bow import BoW as BoW
+    from fourfold.modules.clip_model import CLIPModel as CLIPModel
     from fourfold.modules.cnn import CNN as CNN
     from fourfold.modules.dense import Dense as Dense
     from fourfold.modules.dropout import Dropout as Dropout
     from fourfold.modules.layer_norm import LayerNorm as LayerNorm
     from fourfold.modules.lstm import LSTM as LSTM
+    from fourfold.modules.mlm_transformer import MLMTransformer as MLMTransformer
     from fourfold.modules.normalize import Normalize as Normalize
     from fourfold.modules.pooling import Pooling as Pooling
     from fourfold.modules.static_embedding import StaticEmbedding as StaticEmbedding

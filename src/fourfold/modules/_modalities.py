@@ -81,7 +81,7 @@ def infer(model: Any, processor: Any, task: str) -> tuple[ModalityConfig, str]:
     output, name = OUTPUTS[task]
     if task == "feature-extraction" and model_type in _METHODS:
         methods, output, name = _METHODS[model_type]
-        return _with_messages(_by_methods(model, methods, output), processor, model_type), name
+        return _with_messages(by_methods(model, methods, output), processor, model_type), name
     fixed = _FORWARD.get(task, {}).get(model_type)
     if fixed is not None:
         return _with_messages({kind: _entry("forward", output) for kind in fixed}, processor, model_type), name
@@ -90,7 +90,7 @@ def infer(model: Any, processor: Any, task: str) -> tuple[ModalityConfig, str]:
         kinds = [kind for kind in kinds if kind in ("text", "image")] or ["text"]
     elif task == "feature-extraction" and not _declares(model, "forward", output, unknown=True):
         methods = {kind: f"get_{kind}_features" for kind in kinds}
-        found = _by_methods(model, methods, "pooler_output", required=False)
+        found = by_methods(model, methods, "pooler_output", required=False)
         if found:
             return _with_messages(found, processor, model_type), "sentence_embedding"
     return _with_messages({kind: _entry("forward", output) for kind in kinds}, processor, model_type), name
@@ -129,12 +129,20 @@ def _with_messages(config: ModalityConfig, processor: Any, model_type: str) -> M
     return {**config, "message": {**entry, "format": message_format(model_type, template)}}
 
 
-def _by_methods(model: Any, methods: Mapping[Any, str], output: str, *, required: bool = True) -> ModalityConfig:
+def by_methods(model: Any, methods: Mapping[Any, str], output: str, *, required: bool = True) -> ModalityConfig:
+    """Return the config of a model with a method for each modality.
+
+    Args:
+        model: A transformers model, or its class.
+        methods: The method of each modality.
+        output: Field of the output, where the method says that it returns one; else the result itself is taken.
+        required: Whether to warn of a method that is missing.
+    """
     config: ModalityConfig = {}
     for kind, method in methods.items():
         if not hasattr(model, method):
             if required:
-                warn_once(logger, f"{type(model).__name__} has no {method}; {format_modality(kind)} is left out")
+                warn_once(logger, f"{_class_of(model).__name__} has no {method}; {format_modality(kind)} is left out")
             continue
         config[kind] = _entry(method, output if _declares(model, method, output) else None)
     return config
@@ -144,9 +152,13 @@ def _entry(method: str, output: str | None) -> dict[str, Any]:
     return {"method": method, "method_output_name": output}
 
 
+def _class_of(model: Any) -> Any:
+    return model if isinstance(model, type) else type(model)
+
+
 def _declares(model: Any, method: str, name: str, *, unknown: bool = False) -> bool:
     """Whether a method says that it returns an output with a field; ``unknown`` if it does not say what it returns."""
-    outputs = _declared_outputs(getattr(type(model), method, None))
+    outputs = _declared_outputs(getattr(_class_of(model), method, None))
     if outputs is None:
         return unknown
     return any(name in {field.name for field in fields(output)} for output in outputs)
@@ -182,9 +194,13 @@ def check(config: Mapping[Any, Any], output_name: str | None) -> ModalityConfig:
         if kind is None:
             logger.warning("modality_config: the unknown modality %r is left out", key)
             continue
+        if not isinstance(entry, Mapping):
+            raise InputError(f"modality_config[{format_modality(kind)!r}] must be an object, got {entry!r}")
         lacking = [name for name in ("method", "method_output_name") if name not in entry]
         if lacking:
             raise InputError(f"modality_config[{format_modality(kind)!r}] needs the key {lacking[0]!r}")
+        if not isinstance(entry["method"], str):
+            raise InputError(f"modality_config[{format_modality(kind)!r}]: 'method' must be a name, got {entry!r}")
         checked[kind] = dict(entry)
     return checked
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,8 @@ KWARGS = ("model_kwargs", "processor_kwargs", "config_kwargs")
 # Settings that are saved only where they say something.
 _OPTIONAL = ("processing_kwargs", "unpad_inputs", "query_length", "document_length", "query_expansion")
 
+_loading: ContextVar[bool] = ContextVar("loading", default=False)
+
 
 class TransformerFolder(InputModule):
     """The part of :class:`~fourfold.modules.transformer.Transformer` that reads and writes folders."""
@@ -32,6 +35,8 @@ class TransformerFolder(InputModule):
         "model_args": "model_kwargs", "tokenizer_args": "processor_kwargs", "config_args": "config_kwargs",
     }  # fmt: skip
     default_task: ClassVar[str] = "feature-extraction"
+    instead: ClassVar[str | None] = None
+    """What to use instead of a class that is kept for older folders and scripts."""
 
     model: Any
     processor: Any
@@ -66,7 +71,19 @@ class TransformerFolder(InputModule):
         check_checkpoint(source)
         given = (model_kwargs, processor_kwargs, config_kwargs)
         config = cls.loading_keywords(source, init_defaults, given, trust_remote_code=trust_remote_code)
-        return cls._build({**config, "backend": backend}, source)
+        if "modality_config" not in config:
+            # Saved before there were modalities: such a model never reads chat messages.
+            task = config.setdefault("transformer_task", cls.default_task)
+            config["modality_config"], config["module_output_name"] = cls.older_modalities(source, task)
+        token = _loading.set(True)
+        try:
+            return cls._build({**config, "backend": backend}, source)
+        finally:
+            _loading.reset(token)
+
+    def _warn_if_deprecated(self) -> None:
+        if self.instead is not None and not _loading.get():
+            logger.warning("%s is deprecated; use %s", type(self).__name__, self.instead)
 
     @classmethod
     def loading_keywords(
@@ -93,10 +110,6 @@ class TransformerFolder(InputModule):
                 raise FolderError(f"{source.pretty(cls.config_file_name)}: {name!r} must be an object, got {saved!r}")
             saved.pop("trust_remote_code", None)  # a folder cannot grant trust to itself
             config[name] = {**saved, **hub, **(theirs or {})}
-        if "modality_config" not in config:
-            # Saved before there were modalities: such a model never reads chat messages.
-            task = config.setdefault("transformer_task", cls.default_task)
-            config["modality_config"], config["module_output_name"] = cls.older_modalities(source, task)
         if "tokenizer_name_or_path" in config:
             warn_once(
                 logger, f"{source.pretty(cls.config_file_name)}: 'tokenizer_name_or_path' is deprecated and ignored"

@@ -88,6 +88,7 @@ class Transformer(TransformerInputs, TransformerFolder):
     ) -> None:
         super().__init__()
         require("transformers", "torch", "Transformer")
+        self._warn_if_deprecated()
         _check(transformer_task, backend)
         given = None if modality_config is None else _modalities.check(modality_config, module_output_name)
         if tokenizer_name_or_path is not None:
@@ -223,12 +224,22 @@ class Transformer(TransformerInputs, TransformerFolder):
         """
         entry = _forward.entry_of(self.modality_config, features.get("modality", "text"))
         path = entry["method_output_name"]
-        with _packed.layout_of(features, self.packed) as packed:
-            output = _forward.run(self.model, entry["method"], {**features, **kwargs}, path, packed=packed)
+        try:
+            with _packed.layout_of(features, self.packed) as packed:
+                output = _forward.run(self.model, entry["method"], {**features, **kwargs}, path, packed=packed)
+        except IndexError as error:
+            self._check_ids(features)
+            raise error from None
         features[self.module_output_name] = _forward.pick(output, path)
         if self.config.output_hidden_states and "hidden_states" in output:
             features["all_layer_embeddings"] = output["hidden_states"]
         return features
+
+    def _check_ids(self, features: Features) -> None:
+        """Raise if the tokenizer gives ids that the model has no vectors for, which torch only calls an index."""
+        highest, rows = int(features["input_ids"].max()), self.config.get_text_config().vocab_size
+        if highest >= rows:
+            raise WeightsError(f"the tokenizer gives ids up to {highest}, the model has vectors for {rows} of them")
 
     def __repr__(self) -> str:
         return f"Transformer({ {**self.get_config_dict(), 'architecture': type(self.model).__name__} })"
