@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -383,7 +384,8 @@ def pointed_at(hub: FakeHub, cache, monkeypatch):
         monkeypatch.setattr(constants, key, value, raising=False)
     monkeypatch.setattr(hf_api.api, "endpoint", hub.url)
     # transformers keeps a client of its own, which remembers the address that it was made with.
-    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)
+    if "transformers.utils.hub" in sys.modules:
+        monkeypatch.setattr(sys.modules["transformers.utils.hub"], "_hf_api", None, raising=False)
     for key in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "SENTENCE_TRANSFORMERS_HOME"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")

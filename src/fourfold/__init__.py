@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fourfold.logs import LoggingHandler as LoggingHandler
     from fourfold.families.dense import SentenceTransformer as SentenceTransformer
     from fourfold.families.load import load as load
+    from fourfold.families.model_card import SentenceTransformerModelCardData as SentenceTransformerModelCardData
+    from fourfold.logs import LoggingHandler as LoggingHandler
     from fourfold.ops.quantize import quantize_embeddings as quantize_embeddings
     from fourfold.ops.similarity import SimilarityFunction as SimilarityFunction
     from fourfold.text.example import InputExample as InputExample
@@ -26,6 +27,7 @@ _CONTRACT = {
     "InputExample": "fourfold.text.example:InputExample",
     "LoggingHandler": "fourfold.logs:LoggingHandler",
     "SentenceTransformer": "fourfold.families.dense:SentenceTransformer",
+    "SentenceTransformerModelCardData": "fourfold.families.model_card:SentenceTransformerModelCardData",
     "SimilarityFunction": "fourfold.ops.similarity:SimilarityFunction",
     "quantize_embeddings": "fourfold.ops.quantize:quantize_embeddings",
 }
@@ -35,6 +37,7 @@ __all__ = [
     "InputExample",
     "LoggingHandler",
     "SentenceTransformer",
+    "SentenceTransformerModelCardData",
     "SimilarityFunction",
     "__version__",
     "load",

@@ -81,7 +81,7 @@ def _source(model: str | None) -> Source:
         from fourfold.families.load import BUILTIN
 
         return Source(str(BUILTIN))
-    return Source(locate(model, "sentence-transformers"))
+    return Source(locate(model, "sentence-transformers")).pinned()
 
 
 def _architecture(checkpoint: dict[str, Any]) -> str:
