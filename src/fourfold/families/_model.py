@@ -19,6 +19,7 @@ from fourfold import __version__
 from fourfold.errors import InputError, did_you_mean
 from fourfold.families._adapters import Adapters
 from fourfold.families._loading import LoadOptions, as_modules, hub_arguments, load_modules, module_class
+from fourfold.families._merging import Merging
 from fourfold.families._names import Shown
 from fourfold.families._parts import Parts
 from fourfold.families._placement import Placement, best_device
@@ -40,7 +41,7 @@ Loaded = tuple["list[nn.Module] | OrderedDict[str, nn.Module]", "dict[str, list[
 """Modules, and the names of ``encode`` keywords that each takes besides its own."""
 
 
-class BaseModel(Placement, Sharing, Adapters, Parts, Processes, nn.Sequential, ABC, metaclass=Shown):
+class BaseModel(Placement, Sharing, Adapters, Merging, Parts, Processes, nn.Sequential, ABC, metaclass=Shown):
     """An encoder: modules in order, and the settings that belong to all of them.
 
     Subclasses declare their family by the class attributes and supply :meth:`_load_default_modules`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ from fourfold.notices import renamed_keywords
 from fourfold.ops import similarity
 from fourfold.ops.similarity import SimilarityFunction, Vectors, similarity_name
 from fourfold.text import prompts as prompting
+
+logger = logging.getLogger(__name__)
+
+_INSTRUCTOR = ("hkunlp/instructor-base", "hkunlp/instructor-large", "hkunlp/instructor-xl")
 
 
 class SentenceTransformer(DenseLegacy, BaseModel):
@@ -79,10 +84,23 @@ class SentenceTransformer(DenseLegacy, BaseModel):
         self.similarity_fn_name = similarity_fn_name
         self.truncate_dim = truncate_dim
         super().__init__(model_name_or_path, modules=modules, device=device, **kwargs)
+        self._follow_instructor(str(model_name_or_path or ""))
         if dtype == "fastest":
             from fourfold.backends.tuning import fastest_dtype
 
             self.to(fastest_dtype(self))
+
+    def _follow_instructor(self, name: str) -> None:
+        """Pool without the prompt's tokens in INSTRUCTOR models, whose folders do not say so themselves."""
+        if name in _INSTRUCTOR:
+            self.set_pooling_include_prompt(False)
+        counted = any(isinstance(module, Pooling) and module.include_prompt for module in self)
+        if counted and "instructor" in name.partition("/")[2].lower():
+            logger.warning(
+                "%s is called an INSTRUCTOR model, which pools without the prompt's tokens, but its Pooling counts "
+                "them: call model.set_pooling_include_prompt(False) if it is one",
+                name,
+            )
 
     def _parse_model_config(self, model_config: dict[str, Any]) -> None:
         super()._parse_model_config(model_config)
@@ -97,8 +115,9 @@ class SentenceTransformer(DenseLegacy, BaseModel):
 
     def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Loaded:
         source, options = self._arguments(model_name_or_path, *args, **kwargs)
-        source.at(str(options.config_kwargs.get("subfolder") or "")).need("config.json")
-        transformer = Transformer.load(source.name, **options.keywords(source))
+        transformer = Transformer.from_checkpoint(source, **options.keywords(source))
+        if transformer.module_output_name == "sentence_embedding":
+            return [transformer], {}
         config = transformer.config
         architecture = (config.architectures or [""])[0]
         generative = architecture.endswith("ForCausalLM") and getattr(config, "is_causal", None) is not False
