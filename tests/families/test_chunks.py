@@ -15,7 +15,7 @@ import fourfold
 from fourfold.containers import ChunkedText
 from fourfold.errors import InputError
 from fourfold.families._late import plan_parts, plan_windows
-from fourfold.modules import Dense, Normalize, Pooling, StaticEmbedding
+from fourfold.modules import Dense, Normalize, Pooling, Router, StaticEmbedding
 from fourfold.testing import tiny, tiny_folder
 from fourfold.text import split
 
@@ -320,6 +320,26 @@ def test_lowered_max_seq_length_counts(model):
     assert max(len(fresh.tokenizer(text)["input_ids"]) for text in fresh.encode_chunks(LONG).texts) <= 16
     with pytest.raises(InputError, match="size must be at most the 16 tokens that the model takes, got 17"):
         fresh.encode_chunks(LONG, size=17)
+
+
+def test_a_length_of_its_own_for_documents_counts():
+    model = fourfold.SentenceTransformer(modules=[tiny("dense")[0], Pooling(32)], device="cpu")
+    model[0].document_length = 20
+    for late in (False, True):
+        short = model.encode_chunks(LONG, task="document", late=late)
+        assert max(len(model.tokenizer(text)["input_ids"]) for text in short.texts) <= 20
+        assert len(short) > len(model.encode_chunks(LONG, late=late))
+    model[0].document_length = None
+
+
+def test_the_route_of_a_task_cuts():
+    query, document = tiny("dense")[0], StaticEmbedding.example()
+    router = Router.for_query_document([query, Pooling(32), Dense(32, 8)], [document])
+    model = fourfold.SentenceTransformer(modules=[router], device="cpu")
+    found = model.encode_chunks("a b c a b c", size=2, task="document")
+    assert found.texts == ["a b", "c a", "b c"]
+    close(found.vectors, model.encode(found.texts, task="document"), BATCH)
+    assert model.encode_chunks("a b c a b c", size=4, task="query").texts == ["a b", "c a", "b c"]
 
 
 # -- what cannot be done ---------------------------------------------------------------------------------------------

@@ -18,11 +18,11 @@ def encode_chunks(
 ) -> ChunkedText | list[ChunkedText]:
     """Encode the chunks of one text or of each text of a batch; see ``SentenceTransformer.encode_chunks``."""
     first = model[0]
-    tokenizer = first.locating_tokenizer(**options.kwargs) if isinstance(first, InputModule) else None
+    tokenizer, longest = None, model.max_seq_length
+    if isinstance(first, InputModule):
+        tokenizer, longest = first.locating_tokenizer(**options.kwargs), first.longest_input(**options.kwargs)
     prompt = options.prompt or ""
-    cutting = Cutting.of(
-        inputs, tokenizer, model.max_seq_length, size=size, overlap=overlap, spans=spans, prompt=prompt
-    )
+    cutting = Cutting.of(inputs, tokenizer, longest, size=size, overlap=overlap, spans=spans, prompt=prompt)
     if late:
         return chunked(inputs, lambda texts: _late(model, texts, cutting, options))
     return chunked(inputs, lambda texts: each_alone(cutting, texts, lambda pieces: _alone(model, pieces, options)))

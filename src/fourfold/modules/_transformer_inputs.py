@@ -147,6 +147,21 @@ class TransformerInputs(InputModule):
     def _tokenise_rendered(self, texts: Any, length: int | None = None) -> Tokens:
         return self._fast_tokenizer(special=False).encode(texts, length)
 
+    def locating_tokenizer(self, **kwargs: Any) -> FastTokenizer | None:
+        """Return the tokenizer that tells where tokens stand in a text.
+
+        None for one that is written in Python, and where a chat template or a query's expansion stands around a text.
+        """
+        if not self.tokenises(kwargs) or "message" in self.modality_config:
+            return None
+        fast = self._fast_tokenizer()
+        return fast if isinstance(fast, FastTokenizer) else None
+
+    def longest_input(self, **kwargs: Any) -> int | None:
+        """Return the most tokens that a call with these arguments keeps of a text; None is no limit."""
+        length = self._length(self._options(kwargs.get("processing_kwargs")), kwargs)
+        return self.max_seq_length if length is None else length
+
     def _fast_tokenizer(self, *, special: bool = True) -> Any:
         tokenizer = self.tokenizer
         # A tokenizer that grew is another one; its size is the cheap sign of that.
