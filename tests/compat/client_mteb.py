@@ -20,7 +20,12 @@ DOCUMENTS = {
     "bread": "Bread rises because yeast makes gas.",
     "rome": "Rome is the capital of Italy.",
 }
-QUERIES = {"cats": "why does a cat purr", "sun": "what is the sun", "bread": "what makes dough rise", "rome": "Italian capital"}
+QUERIES = {
+    "cats": "why does a cat purr",
+    "sun": "what is the sun",
+    "bread": "what makes dough rise",
+    "rome": "Italian capital",
+}
 ENGLISH = {"type": "Retrieval", "eval_splits": ["test"], "eval_langs": ["eng-Latn"]}
 
 
@@ -47,9 +52,15 @@ class SameMeaning(AbsTaskSTS):
     min_score, max_score = 0, 5
 
     def load_data(self, *args, **kwargs):
-        rows = [("A man eats.", "A man is eating.", 5.0), ("A man eats.", "A man cooks.", 2.0), ("A man eats.", "It rains.", 0.0)]
+        rows = [
+            ("A man eats.", "A man is eating.", 5.0),
+            ("A man eats.", "A man cooks.", 2.0),
+            ("A man eats.", "It rains.", 0.0),
+        ]
         columns = zip(*rows, strict=True)
-        self.dataset = DatasetDict({"test": Dataset.from_dict(dict(zip(["sentence1", "sentence2", "score"], columns, strict=True)))})
+        self.dataset = DatasetDict(
+            {"test": Dataset.from_dict(dict(zip(["sentence1", "sentence2", "score"], columns, strict=True)))}
+        )
         self.data_loaded = True
 
 

@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> None:
         sys.stdout.write(f"{SITE}\n")
         return
     as_module = arguments[0] == "-m"
-    target, *rest = arguments[1:] if as_module else arguments or [""]
+    if as_module and len(arguments) == 1:
+        sys.exit(f"fourfold.compat: -m needs a module\n{USAGE}")
+    target, *rest = arguments[1:] if as_module else arguments
     if not as_module and target.startswith("-"):
         sys.exit(f"fourfold.compat: unknown option {target}\n{USAGE}")
     if not as_module and not Path(target).exists():

@@ -73,12 +73,6 @@ def install_alias() -> None:
 
     Raises:
         AliasError: If the real package is imported already: objects of both would meet.
-
-    >>> install_alias()
-    >>> import sentence_transformers, fourfold
-    >>> sentence_transformers.SentenceTransformer is fourfold.SentenceTransformer
-    True
-    >>> uninstall_alias()
     """
     if _finder in sys.meta_path:
         return
