@@ -131,6 +131,7 @@ def decide(model: nn.Module, wanted: bool | None, start: int, pad_id: int) -> bo
         start: Position of a text's first token.
         pad_id: The id that pads.
     """
+    model = unwrapped(model)
     name = type(model).__name__
     if wanted is False:
         restore(model)
@@ -190,7 +191,7 @@ def _parameters_of(function: Any) -> frozenset[str]:
 
 def parameters(model: nn.Module) -> frozenset[str]:
     """Return the names of the arguments that a model's forward declares."""
-    forward: Any = type(model).forward
+    forward: Any = type(unwrapped(model)).forward
     return _parameters_of(forward)
 
 
@@ -273,7 +274,7 @@ def runs_packed(model: nn.Module, start: int, vocabulary: int, pad_id: int) -> b
     device = next(model.parameters()).device
     packing = Packing(np.concatenate([[0], np.cumsum(lengths)]))
     mask = torch.arange(int(lengths.max()))[None, :] < torch.from_numpy(lengths)[:, None]
-    padded = torch.full(mask.shape, pad_id)
+    padded = torch.full(mask.shape, pad_id if pad_id < vocabulary else 0)  # which id pads makes no difference
     padded[mask] = torch.from_numpy(ids)
     training = model.training
     model.eval()

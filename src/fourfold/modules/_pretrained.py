@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fourfold.errors import FolderError, InputError, MissingExtraError, WeightsError, require
+import torch
+
+from fourfold.errors import FolderError, FourfoldError, InputError, MissingExtraError, WeightsError, require
 from fourfold.store.source import Source
 
 logger = logging.getLogger(__name__)
@@ -55,6 +58,20 @@ def hub_keywords(source: Source, trust_remote_code: bool) -> dict[str, Any]:
         "local_files_only": source.offline,
         "trust_remote_code": trust_remote_code,
     }
+
+
+@contextlib.contextmanager
+def reading(place: str, files: str) -> Iterator[None]:
+    """Turn whatever transformers fails with over the files of a folder into an error that names them.
+
+    Its own errors about absent files and packages pass, and so does a device that has no memory left.
+    """
+    try:
+        yield
+    except (FourfoldError, OSError, ImportError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise FolderError(f"{place}: {files} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def source_of(name: str, kwargs: Mapping[str, Any]) -> Source:
@@ -107,7 +124,8 @@ def config(name: str, kwargs: dict[str, Any], task: str = "feature-extraction") 
         require("peft", "peft", f"The adapter {source.pretty(ADAPTER_FILE)}")
         if source.file("config.json") is None:
             name, kwargs = base, for_base(kwargs)
-    loaded = AutoConfig.from_pretrained(name, **kwargs)
+    with reading(source.pretty(), "config.json"):
+        loaded = AutoConfig.from_pretrained(name, **kwargs)
     _switch_cache_off(loaded, kwargs)
     _warn_of_attention(loaded)
     if task == "sequence-classification" and "num_labels" not in kwargs:
@@ -175,7 +193,8 @@ def _load(cls: Any, name: str, config: Any, given: dict[str, Any]) -> Any:
     kwargs = {"ignore_mismatched_sizes": True, **given, "output_loading_info": True}
     if not cls.__name__.startswith("Auto"):
         kwargs.pop("trust_remote_code", None)
-    loaded, info = cls.from_pretrained(name, config=config, **kwargs)
+    with reading(source_of(name, given).pretty(), "config.json or the weights"):
+        loaded, info = cls.from_pretrained(name, config=config, **kwargs)
     if info["mismatched_keys"] and "ignore_mismatched_sizes" not in given:
         wrong = [
             f"{key!r} has shape {tuple(got)}, config.json asks for {tuple(want)}"

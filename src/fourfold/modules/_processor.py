@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from fourfold.containers import Tokens
-from fourfold.errors import FolderError
 from fourfold.modules import _pretrained
 from fourfold.modules._processing import tokenizer_of
 
@@ -39,10 +38,8 @@ def load(name: str, config: Any, kwargs: dict[str, Any], max_seq_length: int | N
     if base is not None and not any(source.file(file) for file in _TOKENIZER_FILES):
         name, kwargs = base, _pretrained.for_base(kwargs)
         source = _pretrained.source_of(name, kwargs)
-    try:
+    with _pretrained.reading(source.pretty(), "the processor's or tokenizer's files"):
         loaded = _loader(any(source.file(file) for file in _MEDIA_FILES)).from_pretrained(name, **kwargs)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise FolderError(f"{name}: the processor's or tokenizer's files cannot be read: {error!r}") from error
     tokenizer = tokenizer_of(loaded)
     positions = getattr(config, "max_position_embeddings", None)
     if tokenizer is not None and kwargs.get("model_max_length") is None and positions not in (None, -1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from contextvars import ContextVar
 from pathlib import Path
@@ -84,6 +85,42 @@ class TransformerFolder(InputModule):
     def _warn_if_deprecated(self) -> None:
         if self.instead is not None and not _loading.get():
             logger.warning("%s is deprecated; use %s", type(self).__name__, self.instead)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        source: Source,
+        *,
+        trust_remote_code: bool = False,
+        model_kwargs: dict[str, Any] | None = None,
+        processor_kwargs: dict[str, Any] | None = None,
+        config_kwargs: dict[str, Any] | None = None,
+        backend: str = "torch",
+        **arguments: Any,
+    ) -> Any:
+        """Build the module from a bare transformers checkpoint or adapter: what inputs it takes is found out.
+
+        Args:
+            source: The folder; a ``subfolder`` in the dictionaries wins over the source's.
+            trust_remote_code: Whether transformers may run code of the folder.
+            model_kwargs: As for the constructor.
+            processor_kwargs: As for the constructor.
+            config_kwargs: As for the constructor.
+            backend: As for the constructor.
+            **arguments: Further arguments of the constructor; the rest of the model's loading options is ignored.
+
+        Raises:
+            MissingFileError: If the folder holds no checkpoint.
+        """
+        place = source.at(str((config_kwargs or {}).get("subfolder") or ""))
+        if place.file(_pretrained.ADAPTER_FILE) is None:
+            place.need("config.json")
+        check_checkpoint(place)
+        hub = _pretrained.hub_keywords(source, trust_remote_code)
+        given = zip(KWARGS, (model_kwargs, processor_kwargs, config_kwargs), strict=True)
+        known = inspect.signature(cls).parameters
+        arguments = {key: value for key, value in arguments.items() if key in known}
+        return cls(source.name, backend=backend, **{name: {**hub, **(own or {})} for name, own in given}, **arguments)
 
     @classmethod
     def loading_keywords(

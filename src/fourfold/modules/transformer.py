@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fourfold.errors import InputError, did_you_mean, require
+from fourfold.errors import InputError, WeightsError, did_you_mean, require
 from fourfold.modules import _forward, _modalities, _packed, _pretrained, _processing, _processor, _query_expansion
 from fourfold.modules._base import Features
 from fourfold.modules._transformer_folder import KWARGS, TransformerFolder
