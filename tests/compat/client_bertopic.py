@@ -57,10 +57,8 @@ def agreement(topics: list[int], subjects: list[str]) -> float:
 
 def topic_model(embedding_model) -> BERTopic:
     # Seeded, so that a run says the same as the last.
-    return BERTopic(
-        embedding_model=embedding_model, umap_model=UMAP(n_neighbors=15, n_components=5, metric="cosine", random_state=0),
-        min_topic_size=15,
-    )  # fmt: skip
+    reducer = UMAP(n_neighbors=15, n_components=5, metric="cosine", random_state=0)
+    return BERTopic(embedding_model=embedding_model, umap_model=reducer, min_topic_size=15)
 
 
 texts, subjects = documents(100)

@@ -1,4 +1,4 @@
-"""KeyBERT as its users write it. Run by `make compat` under the old name; runs on sentence-transformers as it is, too."""
+"""KeyBERT as its users write it. Run by `make compat` under the old name."""
 
 from importlib.metadata import version
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""mteb as its users write it: its encoder wrapper, and a small task of our own. Run by `make compat` under the old name."""
+"""mteb as its users write it: its encoder wrapper, and two small tasks. Run by `make compat` under the old name."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -52,15 +52,9 @@ class SameMeaning(AbsTaskSTS):
     min_score, max_score = 0, 5
 
     def load_data(self, *args, **kwargs):
-        rows = [
-            ("A man eats.", "A man is eating.", 5.0),
-            ("A man eats.", "A man cooks.", 2.0),
-            ("A man eats.", "It rains.", 0.0),
-        ]
-        columns = zip(*rows, strict=True)
-        self.dataset = DatasetDict(
-            {"test": Dataset.from_dict(dict(zip(["sentence1", "sentence2", "score"], columns, strict=True)))}
-        )
+        others = {"A man is eating.": 5.0, "A man cooks.": 2.0, "It rains.": 0.0}
+        rows = [{"sentence1": "A man eats.", "sentence2": text, "score": score} for text, score in others.items()]
+        self.dataset = DatasetDict({"test": Dataset.from_list(rows)})
         self.data_loaded = True
 
 

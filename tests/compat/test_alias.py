@@ -83,9 +83,13 @@ def test_names_versions_and_what_is_missing():
         assert not hasattr(sentence_transformers, "models")
         from sentence_transformers import models
         assert sentence_transformers.models is models
-        for line in ("from sentence_transformers import SparseEncoder", "from sentence_transformers import losses",
-                     "import sentence_transformers.losses", "from sentence_transformers.sparse_encoder import SparseEncoder",
-                     "from sentence_transformers.trainer import SentenceTransformerTrainer"):
+        for line in (
+            "from sentence_transformers import SparseEncoder",
+            "from sentence_transformers import losses",
+            "import sentence_transformers.losses",
+            "from sentence_transformers.sparse_encoder import SparseEncoder",
+            "from sentence_transformers.trainer import SentenceTransformerTrainer",
+        ):
             try:
                 exec(line)
             except ImportError as error:

@@ -18,7 +18,7 @@ model = SentenceTransformer(sys.argv[1], device="cpu")
 vectors = model.encode(["a short text", "a text", "long words"], convert_to_tensor=True)
 hits = util.semantic_search(vectors[:1], vectors, top_k=2)
 print(__name__, __file__ == sys.argv[0], sys.argv[2:], neighbour.__name__, [hit["corpus_id"] for hit in hits[0]][0])
-print(SentenceTransformer.__mro__[-1] is object, isinstance(model[1], Pooling), "sentence_transformers" in str(type(model)))
+print(isinstance(model[1], Pooling), "sentence_transformers" in str(type(model)))
 """
 
 MANY = """
@@ -48,7 +48,7 @@ def test_an_unchanged_script_runs(tmp_path):
     script.write_text(SCRIPT)
     done = compat(script, tiny_folder("dense", "bert"), "-m", "--flag", cwd="/")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "__main__ True ['-m', '--flag'] neighbour 0\nTrue True True\n"
+    assert done.stdout == "__main__ True ['-m', '--flag'] neighbour 0\nTrue True\n"
 
 
 @pytest.mark.parametrize(
