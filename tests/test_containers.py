@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fourfold.containers import Items, Tokens
+from fourfold.containers import ChunkedText, Items, Tokens
 
 rows = st.lists(st.lists(st.integers(0, 30000), max_size=12), max_size=12)
 
@@ -48,3 +48,11 @@ def test_items_are_taken_with_their_lengths():
     assert taken.values == ["ccc", "a"]
     assert taken.lengths.tolist() == [3, 1]
     assert len(taken) == 2
+
+
+def test_a_chunked_text_knows_its_chunks():
+    vectors = np.zeros((2, 3), dtype=np.float32)
+    chunks = ChunkedText("one two", vectors, np.array([[0, 3], [4, 7]]))
+    assert (len(chunks), chunks.texts) == (2, ["one", "two"])
+    assert chunks.astype(np.float32).vectors is vectors
+    assert chunks.astype(np.float64).vectors.dtype == np.float64

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import subprocess
+import sys
 import time
 import unicodedata
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from tests.support import TEXTS, TOKENIZERS, WORDS, whole_words, wordpiece
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
+import fourfold.text
 from fourfold.errors import InputError
 from fourfold.text import Chunk, split
 from fourfold.text._places import Places
@@ -262,3 +265,12 @@ def test_megabytes_are_split_in_about_the_time_that_tokenising_takes():
     assert time.process_time() - start < 4 * tokenising + 0.5
     check(text, chunks)
     assert len(text) > 1_000_000
+
+
+def test_splitting_needs_no_torch():
+    code = "import sys; from fourfold.text import split; split('a b', size=1); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    assert fourfold.text.__all__ == ["Chunk", "split"]
+    with pytest.raises(AttributeError, match=r"fourfold\.text' has no attribute 'cut'"):
+        fourfold.text.cut  # noqa: B018

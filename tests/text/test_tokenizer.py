@@ -162,3 +162,30 @@ def test_the_cut_leaves_a_text_alone_that_it_might_change():
     blank = " " * 20_000 + "fox"
     with FastTokenizer(wordpiece())._borrowed(16) as tokenizer:
         assert _cut(tokenizer, [blank], 16) == [blank]
+
+
+def test_located_tokens_are_those_of_encode_with_their_places(base):
+    fast = FastTokenizer(base)
+    for text, found in zip(TEXTS, fast.locate(TEXTS), strict=True):
+        assert found.ids.tolist() == fast.encode([text]).ids.tolist()
+        assert fast.count(text) == len(found.ids)
+        expected = base.encode(text)
+        assert [tuple(pair) for pair in found.offsets.tolist()] == expected.offsets
+        special = expected.special_tokens_mask
+        assert special == [1] * found.head + [0] * (len(special) - found.head - found.tail) + [1] * found.tail
+
+
+def test_places_count_the_characters_of_the_python_string():
+    text = "a \ud83d\ude00\ud83d\ude00 fox \ud800 dog"
+    found = FastTokenizer(wordpiece()).locate([text])[0]
+    pieces = [text[a:b] for a, b in found.offsets.tolist()[1:-1]]
+    assert pieces == ["a", "\ud83d\ude00\ud83d\ude00", "fox", "dog"]
+
+
+def test_tokens_within_a_text_after_a_prefix():
+    found = FastTokenizer(wordpiece()).locate(["the fox: lazyab"])[0]
+    starts, stops = found.within(9, 6)
+    assert (starts.tolist(), stops.tolist()) == ([0, 4, 5], [4, 5, 6])
+    # A token that begins in the prefix and ends after it is among them.
+    starts, stops = found.within(10, 5)
+    assert (starts.tolist(), stops.tolist()) == ([0, 3, 4], [3, 4, 5])
