@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 from typing import Any, ClassVar
 
 from fourfold.modules import _modalities
@@ -21,9 +21,9 @@ class CLIPModel(Transformer):
         **kwargs: As for ``Transformer``.
     """
 
+    __signature__ = inspect.signature(Transformer)
     instead: ClassVar[str | None] = "Transformer"
 
-    @functools.wraps(Transformer.__init__)
     def __init__(
         self,
         model_name_or_path: str = "openai/clip-vit-base-patch32",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 from typing import Any, ClassVar
 
 from fourfold.modules.transformer import Transformer
@@ -16,9 +16,9 @@ class MLMTransformer(Transformer):
         **kwargs: As for ``Transformer``; ``transformer_task`` is ``fill-mask`` unless given.
     """
 
+    __signature__ = inspect.signature(Transformer)
     instead: ClassVar[str | None] = "Transformer(transformer_task='fill-mask')"
     default_task: ClassVar[str] = "fill-mask"
 
-    @functools.wraps(Transformer.__init__)
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"transformer_task": self.default_task, **kwargs})
