@@ -89,10 +89,8 @@ def similarity_fct_name(similarity_fct: Callable[..., Any]) -> str:
     'max(key=<built-in function len>)'
     """
     if isinstance(similarity_fct, functools.partial):
-        inner = similarity_fct_name(similarity_fct.func)
-        settings = [repr(value) for value in similarity_fct.args]
-        settings += [f"{key}={value!r}" for key, value in similarity_fct.keywords.items()]
-        return f"{inner}({', '.join(settings)})"
+        settings = ", ".join(f"{key}={value!r}" for key, value in similarity_fct.keywords.items())
+        return f"{similarity_fct_name(similarity_fct.func)}({settings})"
     owner: Any = getattr(similarity_fct, "__self__", None)
     name = getattr(similarity_fct, "__name__", None)
     if name in ("similarity", "similarity_pairwise") and hasattr(owner, "similarity_fn_name"):

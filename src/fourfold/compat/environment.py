@@ -60,8 +60,9 @@ def check_package_availability(package_name: str, owner: str) -> bool:
         return False
     if metadata["Name"] != package_name:
         return False
-    pages = [*(metadata.get_all("Home-page") or []), *(metadata.get_all("Project-URL") or [])]
-    return any(owner in page for page in pages)
+    labelled = [url.partition(",") for url in metadata.get_all("Project-URL") or []]
+    pages = [page for label, _, page in labelled if label.strip().lower() in ("homepage", "home-page")]
+    return any(owner in page for page in [*(metadata.get_all("Home-page") or []), *pages])
 
 
 def is_accelerate_available() -> bool:
