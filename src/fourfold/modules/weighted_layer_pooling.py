@@ -81,7 +81,7 @@ class WeightedLayerPooling(WeightedModule):
             )
         wide = torch.promote_types(layers[0].dtype, torch.float32)
         weights = self.layer_weights.to(wide)
-        total = sum(weight * layer for weight, layer in zip(weights, layers, strict=True))
+        total = sum(weight * layer.to(wide) for weight, layer in zip(weights, layers, strict=True))
         features["token_embeddings"] = (total / weights.sum()).to(layers[0].dtype)
         return features
 

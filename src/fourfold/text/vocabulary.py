@@ -39,7 +39,7 @@ def without(tokenizer: Tokenizer, drop: Callable[[str], bool]) -> tuple[Tokenize
     """
     spec = json.loads(tokenizer.to_str())
     model = spec["model"]
-    unknown = unknown_token(tokenizer)
+    unknown = _unknown(model)
     ids = tokenizer.get_vocab(with_added_tokens=True)
     kept = [token for token in sorted(ids, key=ids.__getitem__) if token == unknown or not drop(token)]
     new = {token: number for number, token in enumerate(kept)}
@@ -71,10 +71,13 @@ def _merges(model: dict[str, Any], kept: dict[str, int]) -> list[Any]:
 
 def unknown_token(tokenizer: Tokenizer) -> str | None:
     """Return the token that stands for what a tokenizer does not know, or None if it has none."""
-    model: Any = tokenizer.model
-    if hasattr(model, "unk_id"):
-        return None if model.unk_id is None else tokenizer.id_to_token(model.unk_id)
-    return getattr(model, "unk_token", None) or None
+    return _unknown(json.loads(tokenizer.to_str())["model"])
+
+
+def _unknown(model: dict[str, Any]) -> str | None:
+    if model["type"] == "Unigram":
+        return None if model["unk_id"] is None else model["vocab"][model["unk_id"]][0]
+    return model.get("unk_token") or None
 
 
 def add_words(tokenizer: Tokenizer, words: Sequence[str]) -> list[str]:
@@ -91,20 +94,19 @@ def add_words(tokenizer: Tokenizer, words: Sequence[str]) -> list[str]:
     Raises:
         InputError: If a word is no text.
     """
+    unknown = unknown_token(tokenizer)
     added: dict[str, str] = {}
     for word in words:
         if not isinstance(word, str):
             raise InputError(f"vocabulary must hold words, got {word!r}")
         form = tokenizer.normalizer.normalize_str(word) if tokenizer.normalizer is not None else word
-        if form.strip() and form not in added and not _is_one_token(tokenizer, word):
+        if form.strip() and form not in added and not _has_token(tokenizer, word, unknown):
             added[form] = word
-    before = tokenizer.get_vocab_size(with_added_tokens=True)
     # The space before a word goes with it; otherwise byte-level tokenizers would give it a token of its own.
     tokenizer.add_tokens([AddedToken(word, single_word=True, lstrip=True, normalized=True) for word in added.values()])
-    ids = range(before, tokenizer.get_vocab_size(with_added_tokens=True))
-    return [str(tokenizer.id_to_token(number)) for number in ids]
+    return list(added.values())
 
 
-def _is_one_token(tokenizer: Tokenizer, word: str) -> bool:
+def _has_token(tokenizer: Tokenizer, word: str, unknown: str | None) -> bool:
     tokens = tokenizer.encode(word, add_special_tokens=False).tokens
-    return len(tokens) == 1 and tokens[0] != unknown_token(tokenizer)
+    return tokenizer.token_to_id(word) is not None or (len(tokens) == 1 and tokens[0] != unknown)

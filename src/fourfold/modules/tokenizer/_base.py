@@ -12,6 +12,7 @@ from fourfold.errors import InputError, MissingFileError
 from fourfold.modules._base import construct
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
+from fourfold.text.inputs import short
 
 ENGLISH_STOP_WORDS: list[str] = Path(__file__).with_name("stop_words.txt").read_text(encoding="utf-8").splitlines()
 """Punctuation and frequent English words, which word tokenizers leave out unless told otherwise."""
@@ -58,15 +59,15 @@ class WordTokenizer(ABC):
         return cls.load(str(folder))
 
 
-def check_vocab(vocab: Iterable[str]) -> list[str]:
-    """Return a vocabulary as a list; raises :class:`~fourfold.errors.InputError` if it holds anything but words."""
-    if isinstance(vocab, str):
-        raise InputError(f"vocab must be a list of words, got the string {vocab[:40]!r}")
-    words = list(vocab)
-    for place, word in enumerate(words):
+def check_vocab(words: Iterable[str], argument: str = "vocab") -> list[str]:
+    """Return words as a list; raises :class:`~fourfold.errors.InputError` if there is anything but words."""
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        raise InputError(f"{argument} must be a list of words, got {short(words)}")
+    found = list(words)
+    for place, word in enumerate(found):
         if not isinstance(word, str):
-            raise InputError(f"vocab must be a list of words, got {word!r} at position {place}")
-    return words
+            raise InputError(f"{argument} must be a list of words, got {short(word)} at position {place}")
+    return found
 
 
 class VocabularyTokenizer(WordTokenizer):
@@ -87,7 +88,7 @@ class VocabularyTokenizer(WordTokenizer):
         stop_words: Iterable[str] = ENGLISH_STOP_WORDS,
         do_lower_case: bool = False,
     ) -> None:
-        self.stop_words = set(stop_words)
+        self.stop_words = set(check_vocab(stop_words, "stop_words"))
         self.do_lower_case = do_lower_case
         self.set_vocab(vocab)
 
