@@ -89,6 +89,13 @@ def test_a_card_that_is_there_is_kept_unless_it_is_to_be_replaced(hub, model):
     assert hub.files("me/tiny")["README.md"].startswith(b"---\ntags:")
 
 
+def test_the_card_of_the_branch_counts(hub, model):
+    hub.add("me/tiny", {"README.md": b"mine"})
+    hub.add("me/tiny", {"x": b"1"}, ref="dev")
+    model.push_to_hub("me/tiny", token=TOKEN, exist_ok=True, revision="dev")
+    assert hub.files("me/tiny", "dev")["README.md"].startswith(b"---\ntags:")
+
+
 def test_a_card_is_not_written_where_it_is_not_known_whether_there_is_one(hub, model, caplog):
     hub.add("me/tiny", {"README.md": b"mine"})
     hub.fail = lambda asked: 403 if asked.method == "HEAD" else None

@@ -343,6 +343,13 @@ def test_a_folder_comes_with_all_below_it_and_nothing_else(hub, commit):
     assert (everything / "other" / "c.json").is_file()
 
 
+def test_a_folder_is_named_and_no_pattern(hub):
+    hub.add("me/odd", {"a[bc]/x.json": b"1", "ab/y.json": b"2"})
+    found = Source("me/odd").at("a[bc]").folder()
+    assert [file.name for file in found.iterdir()] == ["x.json"]
+    assert not (found.parent / "ab").exists()
+
+
 def test_a_folder_is_found_offline_and_with_the_hub_down(hub, commit):
     Source("me/model").pinned().at("sub").folder()
     hub.stop()
