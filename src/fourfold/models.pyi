@@ -3,6 +3,7 @@
 from fourfold.modules._base import InputModule as InputModule
 from fourfold.modules._base import Module as Module
 from fourfold.modules.bow import BoW as BoW
+from fourfold.modules.clip_model import CLIPModel as CLIPModel
 from fourfold.modules.cnn import CNN as CNN
 from fourfold.modules.dense import Dense as Dense
 from fourfold.modules.dropout import Dropout as Dropout
@@ -21,6 +22,7 @@ from fourfold.modules.word_weights import WordWeights as WordWeights
 __all__ = [
     "Asym",
     "BoW",
+    "CLIPModel",
     "CNN",
     "Dense",
     "Dropout",
