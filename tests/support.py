@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import string
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -67,3 +71,47 @@ def whole_words(*words: str) -> Tokenizer:
 
 
 TOKENIZERS = {"wordpiece": wordpiece, "byte_level": byte_level, "metaspace": metaspace}
+
+
+def load(path, **options):
+    """Load a model on the CPU, whatever else there is."""
+    from fourfold import SentenceTransformer
+
+    return SentenceTransformer(str(path), **{"device": "cpu", **options})
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def content(folder):
+    """Return every file of a folder, by its path inside."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def saved_with(folder, source, **config):
+    """Save a model anew with other keys in its ``config_sentence_transformers.json``, and return the folder."""
+    load(source).save(folder)
+    file = Path(folder, "config_sentence_transformers.json")
+    file.write_text(json.dumps({**read_json(file), **config}))
+    return folder
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def hub_cache(root, name, folder, commit=COMMIT):
+    """Put a folder into a hub cache as a repository's only commit, and return the cache."""
+    storage = Path(root, "models--" + name.replace("/", "--"))
+    snapshot = storage / "snapshots" / commit
+    for file in sorted(Path(folder).rglob("*")):
+        if file.is_file():
+            blob = storage / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            blob.write_bytes(file.read_bytes())
+            link = snapshot / file.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(blob, link.parent))
+    (storage / "refs").mkdir()
+    (storage / "refs" / "main").write_text(commit)
+    return str(root)

@@ -1,34 +1,19 @@
-"""Building, saving and asking a SentenceTransformer."""
+"""Building a model, its loading hooks, and calling it as a torch module."""
 
 import json
 import logging
-import warnings
-from collections import OrderedDict
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from tests import tolerances
-from tests.support import TEXTS
+from tests.support import TEXTS, load, read_json, saved_with
 
-from fourfold import SentenceTransformer, SimilarityFunction
-from fourfold.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
+from fourfold import SentenceTransformer
+from fourfold.families._placement import best_device
+from fourfold.modules import Dense, Normalize, Pooling, Router, StaticEmbedding, Transformer
 from fourfold.testing import WIDTH, checkpoint, tiny, tiny_folder
-
-
-def load(path, **options):
-    return SentenceTransformer(str(path), device="cpu", **options)
-
-
-def read(path):
-    return json.loads(path.read_text())
-
-
-def content(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-# -- building ----------------------------------------------------------------------------------------------------------
 
 
 def test_modules_are_named_by_position():
@@ -37,16 +22,6 @@ def test_modules_are_named_by_position():
     assert (len(model), model[0], model[-1]) == (3, model._first_module(), model._last_module())
     assert all(key.startswith("0.model.") for key in model.state_dict())
     assert isinstance(model, torch.nn.Sequential)
-
-
-def test_an_ordered_dictionary_keeps_its_names(tmp_path):
-    model = SentenceTransformer(modules=OrderedDict(words=StaticEmbedding.example(), unit=Normalize()), device="cpu")
-    model.save(tmp_path / "m")
-    assert [entry["name"] for entry in read(tmp_path / "m" / "modules.json")] == ["words", "unit"]
-    again = load(tmp_path / "m")
-    assert [name for name, _ in again.named_children()] == ["words", "unit"]
-    again.save(tmp_path / "n")
-    assert read(tmp_path / "n" / "modules.json") == read(tmp_path / "m" / "modules.json")
 
 
 def test_nothing_to_build_from_is_refused():
@@ -72,15 +47,6 @@ def test_a_path_object_is_a_path():
     assert SentenceTransformer(tiny_folder(), device="cpu").encode("a").shape == (WIDTH,)
 
 
-def test_modules_after_the_first_take_its_type(tmp_path):
-    folder = str(checkpoint("bert", tmp_path))
-    modules = [Transformer(folder, model_kwargs={"dtype": torch.bfloat16}), Pooling(WIDTH), Dense(WIDTH, 4)]
-    model = SentenceTransformer(modules=modules, device="cpu")
-    assert model[2].linear.weight.dtype == torch.bfloat16
-    assert model.dtype == torch.bfloat16
-    assert model.encode("a").shape == (4,)
-
-
 def test_every_module_is_told_when_the_model_is_ready():
     told = []
 
@@ -92,52 +58,15 @@ def test_every_module_is_told_when_the_model_is_ready():
     assert told == [model]
 
 
-# -- plain checkpoints -------------------------------------------------------------------------------------------------
-
-
-def test_a_plain_checkpoint_gets_mean_pooling(tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
-        model = load(checkpoint("bert", tmp_path))
-    assert [type(module) for module in model] == [Transformer, Pooling]
-    assert model[1].pooling_mode == "mean"
-    assert model[1].embedding_dimension == WIDTH
-    assert "no modules.json" in caplog.text
-    assert model.prompts == {"query": "", "document": ""}
-
-
-@pytest.mark.parametrize(
-    ("architecture", "causal", "mode"),
-    [("Qwen3ForCausalLM", None, "lasttoken"), ("Qwen3ForCausalLM", False, "mean"), ("Qwen3Model", None, "mean")],
-)
-def test_a_causal_checkpoint_gets_its_last_token(tmp_path, architecture, causal, mode):
-    checkpoint("qwen3", tmp_path)
-    config = read(tmp_path / "config.json")
-    config["architectures"] = [architecture]
-    if causal is not None:
-        config["is_causal"] = causal
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert load(tmp_path)[1].pooling_mode == mode
-
-
 def test_a_model_of_another_family_is_converted(tmp_path, caplog):
     load(tiny_folder()).save(tmp_path / "m")
     file = tmp_path / "m" / "config_sentence_transformers.json"
-    file.write_text(json.dumps({**read(file), "model_type": "CrossEncoder", "prompts": {"query": "saved"}}))
+    file.write_text(json.dumps({**read_json(file), "model_type": "CrossEncoder", "prompts": {"query": "saved"}}))
     with caplog.at_level(logging.WARNING):
         model = load(tmp_path / "m")
     assert "converting a CrossEncoder" in caplog.text
     assert [type(module) for module in model] == [Transformer, Pooling]
     assert model.prompts["query"] == ""
-
-
-# -- settings ----------------------------------------------------------------------------------------------------------
-
-
-def saved_with(tmp_path, **config):
-    load(tiny_folder()).save(tmp_path / "m")
-    file = tmp_path / "m" / "config_sentence_transformers.json"
-    file.write_text(json.dumps({**read(file), **config}))
-    return tmp_path / "m"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +78,9 @@ def saved_with(tmp_path, **config):
     ],
 )
 def test_given_prompts_win_over_saved_ones(tmp_path, given, want):
-    folder = saved_with(tmp_path, prompts={"query": "saved ", "extra": "more "}, default_prompt_name="extra")
+    folder = saved_with(
+        tmp_path / "m", tiny_folder(), prompts={"query": "saved ", "extra": "more "}, default_prompt_name="extra"
+    )
     model = load(folder, prompts=given)
     assert model.prompts == want
     assert model.default_prompt_name == "extra"
@@ -160,270 +91,13 @@ def test_a_default_prompt_must_exist(tmp_path):
     with pytest.raises(ValueError, match="default_prompt_name 'nothing'"):
         tiny(default_prompt_name="nothing")
     with pytest.raises(ValueError, match="default_prompt_name 'gone'"):
-        load(saved_with(tmp_path, default_prompt_name="gone"))
-
-
-@pytest.mark.parametrize(("saved", "want"), [("dot", "dot"), (None, "cosine"), ("maxsim", "cosine"), ("x", "cosine")])
-def test_a_saved_similarity_is_used_if_it_is_known(tmp_path, saved, want):
-    folder = saved_with(tmp_path, similarity_fn_name=saved)
-    assert load(folder).similarity_fn_name == want
-    assert load(folder, similarity_fn_name="euclidean").similarity_fn_name == "euclidean"
-
-
-def test_a_saved_truncation_is_used(tmp_path):
-    folder = saved_with(tmp_path, truncate_dim=7)
-    assert load(folder).encode("a").shape == (7,)
-    assert load(folder, truncate_dim=3).encode("a").shape == (3,)
-
-
-def test_dimensions():
-    assert tiny().get_embedding_dimension() == WIDTH
-    assert tiny(truncate_dim=5).get_embedding_dimension() == 5
-    assert tiny(truncate_dim=500).get_embedding_dimension() == WIDTH
-    model = SentenceTransformer(modules=[StaticEmbedding.example(), Dense(8, 3), Normalize()], device="cpu")
-    assert model.get_embedding_dimension() == 3
-    with pytest.warns(FutureWarning, match="get_embedding_dimension"):
-        assert model.get_sentence_embedding_dimension() == 3
-
-
-def test_the_dimension_of_an_older_module_counts():
-    class Older(Normalize):
-        def get_sentence_embedding_dimension(self):
-            return 99
-
-    assert (
-        SentenceTransformer(modules=[StaticEmbedding.example(), Older()], device="cpu").get_embedding_dimension() == 99
-    )
-
-
-def test_the_length_is_the_first_modules():
-    model = tiny()
-    assert model.max_seq_length == model.get_max_seq_length() == model.tokenizer.model_max_length == 128
-    before = model.encode("the " * 50)
-    model.max_seq_length = 6
-    assert model.tokenizer.model_max_length == 6
-    assert np.abs(model.encode("the " * 50) - before).max() > 1e-3
-    np.testing.assert_allclose(model.encode("the " * 50), model.encode("the " * 4), atol=tolerances.BATCH)
-
-
-def test_a_length_is_kept_in_the_folder(tmp_path):
-    model = tiny()
-    model.max_seq_length = 9
-    model.save(tmp_path / "m")
-    assert "max_seq_length" not in read(tmp_path / "m" / "sentence_bert_config.json")
-    assert load(tmp_path / "m").max_seq_length == 9
-
-
-def test_parts_of_the_model():
-    model = tiny()
-    assert model.transformers_model is model[0].model is model[0].auto_model
-    assert model.config is model.transformers_model.config
-    assert model.tokenizer is model.processor is model[0].tokenizer
-    assert model.modalities == ["text"]
-    assert model.supports("text")
-    assert not model.supports("image")
-    assert model.get_backend() == "torch"
-    assert model.device == torch.device("cpu")
-    assert model.get_model_kwargs() == []
-    static = tiny("dense", "static")
-    assert static.transformers_model is None
-    assert static.config is None
-    with pytest.raises(AttributeError):
-        _ = static.processor
-
-
-def test_the_tokenizer_can_be_replaced():
-    model, other = tiny(), tiny("dense", "qwen3")
-    model.tokenizer = other.tokenizer
-    assert model[0].tokenizer is other.tokenizer
-
-
-def test_a_model_without_parameters_is_on_the_cpu():
-    model = SentenceTransformer(modules=[Normalize()], device="cpu")
-    assert model.device == torch.device("cpu")
-    assert model.dtype is None
+        load(saved_with(tmp_path / "m", tiny_folder(), default_prompt_name="gone"))
 
 
 def test_its_repr_is_that_of_a_sequential():
     text = repr(tiny())
     assert text.startswith("SentenceTransformer(\n  (0): Transformer({")
     assert "  (1): Pooling({'embedding_dimension': 32, 'pooling_mode': 'mean', 'include_prompt': True})" in text
-
-
-@pytest.mark.parametrize(
-    ("options", "dtype"),
-    [
-        ({"model_kwargs": {"dtype": torch.float16}}, torch.float16),
-        ({"model_kwargs": {"dtype": "bfloat16"}}, torch.bfloat16),
-        ({"model_kwargs": {"torch_dtype": torch.bfloat16}}, torch.bfloat16),
-        ({"dtype": torch.bfloat16}, torch.bfloat16),
-        ({}, torch.float32),
-    ],
-)
-def test_types_of_the_weights(options, dtype):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert load(tiny_folder(), **options).dtype == dtype
-
-
-def test_a_checkpoint_keeps_its_own_type(tmp_path):
-    tiny().half().save(tmp_path / "m")
-    model = load(tmp_path / "m")
-    assert model.dtype == torch.float16
-    assert model.encode("a").dtype == np.float16
-
-
-# -- comparing ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_similarity_is_cosine_unless_set():
-    model = tiny()
-    assert model.similarity_fn_name == "cosine"
-    model.similarity_fn_name = SimilarityFunction.DOT
-    assert model.similarity_fn_name == "dot"
-    model.similarity_fn_name = None
-    assert model.similarity_fn_name == "cosine"
-    assert SentenceTransformer.SUPPORTED_SIMILARITY_FN_NAMES == ("cosine", "dot", "euclidean", "manhattan")
-
-
-@pytest.mark.parametrize("wrong", ["dot_score", "Cosine", 3, "maxsim"])
-def test_unknown_similarities_are_refused_at_once(wrong):
-    with pytest.raises(ValueError, match="similarity"):
-        tiny(similarity_fn_name=wrong)
-    model = tiny()
-    with pytest.raises(ValueError, match="similarity"):
-        model.similarity_fn_name = wrong
-
-
-@pytest.mark.parametrize("name", ["cosine", "dot", "euclidean", "manhattan"])
-def test_similarities_are_tensors(name):
-    model = tiny(similarity_fn_name=name)
-    rows = model.encode(TEXTS)
-    pairs = model.similarity(rows[:3], rows)
-    assert type(pairs) is torch.Tensor
-    assert pairs.shape == (3, len(TEXTS))
-    np.testing.assert_allclose(
-        pairs.diagonal(), model.similarity_pairwise(rows[:3], rows[:3]), rtol=0, atol=tolerances.PACKED
-    )
-    assert model.similarity(rows[0], rows[1]).shape == (1, 1)
-    assert model.similarity_pairwise(rows[0], rows[1]).shape == ()
-    if name in ("euclidean", "manhattan"):
-        assert pairs.max() <= 0
-
-
-# -- saving ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_files_of_a_folder(tmp_path):
-    tiny(prompts={"query": "q "}).save(tmp_path / "m")
-    assert sorted(content(tmp_path / "m")) == [
-        "1_Pooling/config.json", "2_Normalize/config.json", "README.md", "config.json",
-        "config_sentence_transformers.json", "model.safetensors", "modules.json", "sentence_bert_config.json",
-        "tokenizer.json", "tokenizer_config.json",
-    ]  # fmt: skip
-    config = (tmp_path / "m" / "config_sentence_transformers.json").read_text()
-    parsed = json.loads(config)
-    assert config == json.dumps(parsed, indent=2, sort_keys=True)
-    assert parsed["prompts"] == {"document": "", "query": "q "}
-    assert parsed["model_type"] == "SentenceTransformer"
-    assert parsed["similarity_fn_name"] == "cosine"
-    assert parsed["default_prompt_name"] is None
-    assert "truncate_dim" not in parsed
-    assert read(tmp_path / "m" / "modules.json")[1] == {
-        "idx": 1, "name": "1", "path": "1_Pooling",
-        "type": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
-    }  # fmt: skip
-
-
-def test_saving_what_was_loaded_changes_no_byte(tmp_path):
-    tiny(truncate_dim=5, similarity_fn_name="dot").save(tmp_path / "m")
-    before = content(tmp_path / "m")
-    load(tmp_path / "m").save(tmp_path / "n")
-    assert content(tmp_path / "n") == before
-    load(tmp_path / "m").save(tmp_path / "m")
-    assert content(tmp_path / "m") == before
-
-
-def test_nothing_is_left_beside_the_folder(tmp_path):
-    tiny().save(tmp_path / "m")
-    tiny().save(tmp_path / "m")
-    assert [path.name for path in tmp_path.iterdir()] == ["m"]
-
-
-def test_saving_over_a_folder_while_its_weights_are_mapped(tmp_path):
-    tiny().save(tmp_path / "m")
-    model = load(tmp_path / "m")
-    before = model.encode(TEXTS)
-    model.save(tmp_path / "m")
-    np.testing.assert_array_equal(model.encode(TEXTS), before)
-    np.testing.assert_array_equal(load(tmp_path / "m").encode(TEXTS), before)
-
-
-def test_a_save_that_fails_leaves_the_old_model(tmp_path):
-    tiny().save(tmp_path / "m")
-    before = content(tmp_path / "m")
-    model = tiny(seed=1)
-
-    def fail(*args, **kwargs):
-        raise OSError("no space left on device")
-
-    model[2].save = fail
-    with pytest.raises(OSError, match="no space"):
-        model.save(tmp_path / "m")
-    assert content(tmp_path / "m") == before
-    assert [path.name for path in tmp_path.iterdir()] == ["m"]
-
-
-def test_saving_to_nowhere_does_nothing():
-    assert tiny().save(None) is None
-
-
-def test_save_pretrained_is_save(tmp_path):
-    tiny().save_pretrained(str(tmp_path / "m"), create_model_card=False)
-    assert not (tmp_path / "m" / "README.md").exists()
-    assert load(tmp_path / "m").encode("a").shape == (WIDTH,)
-
-
-def test_pickles_for_the_modules_that_have_weights(tmp_path):
-    model = SentenceTransformer(modules=[*[*tiny()][:2], Dense(WIDTH, 4)], device="cpu")
-    model.save(tmp_path / "m", safe_serialization=False)
-    assert (tmp_path / "m" / "2_Dense" / "pytorch_model.bin").exists()
-    assert (tmp_path / "m" / "model.safetensors").exists()
-    np.testing.assert_array_equal(load(tmp_path / "m").encode(TEXTS), model.encode(TEXTS))
-
-
-def test_a_module_whose_save_takes_only_a_path(tmp_path):
-    class Older(Normalize):
-        def save(self, output_path):
-            self.save_config(output_path)
-
-    SentenceTransformer(modules=[StaticEmbedding.example(), Older()], device="cpu").save(tmp_path / "m")
-    assert (tmp_path / "m" / "1_Older" / "config.json").exists()
-
-
-def test_a_second_transformer_gets_a_folder_of_its_own(tmp_path):
-    SentenceTransformer(modules=[Normalize(), tiny()[0]], device="cpu").save(tmp_path / "m")
-    assert [entry["path"] for entry in read(tmp_path / "m" / "modules.json")] == ["0_Normalize", "1_Transformer"]
-
-
-# -- the card ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_new_card_says_what_the_model_is(tmp_path):
-    tiny(similarity_fn_name="dot").save(tmp_path / "m", model_name="My model", train_datasets=["stsb"])
-    card = (tmp_path / "m" / "README.md").read_text()
-    for part in ("# My model", "- stsb", "128 tokens", "32 dimensions", "dot", "Pooling({", "sentence-similarity"):
-        assert part in card
-
-
-def test_a_card_that_was_loaded_is_written_back(tmp_path):
-    tiny().save(tmp_path / "m")
-    (tmp_path / "m" / "README.md").write_text("my own words: ünï\n", encoding="utf-8")
-    load(tmp_path / "m").save(tmp_path / "n", model_name="Other")
-    assert (tmp_path / "n" / "README.md").read_text(encoding="utf-8") == "my own words: ünï\n"
-
-
-# -- older names -------------------------------------------------------------------------------------------------------
 
 
 def test_older_names_warn_and_work(caplog):
@@ -454,3 +128,373 @@ def test_the_model_can_be_pickled_and_copied():
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert twin.prompts == model.prompts
         np.testing.assert_array_equal(twin.encode_query(TEXTS), model.encode_query(TEXTS))
+
+
+def test_modules_may_be_any_mapping():
+    model = SentenceTransformer(modules={"words": StaticEmbedding.example(), "unit": Normalize()}, device="cpu")
+    assert list(model._modules) == ["words", "unit"]
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "Torch", ""])
+def test_an_unknown_backend_is_refused(backend):
+    with pytest.raises(ValueError, match="backend must be one of torch, onnx, openvino"):
+        load(tiny_folder(), backend=backend)
+
+
+def test_an_unknown_argument_is_refused():
+    with pytest.raises(TypeError, match="wrong"):
+        load(tiny_folder(), wrong=1)
+
+
+def test_what_the_constructor_sets():
+    model = load(tiny_folder(), trust_remote_code=None)
+    assert model.module_kwargs == {"0": [], "1": [], "2": []}
+    assert model.trust_remote_code is False
+    assert model.is_hpu_graph_enabled is False
+    assert model.backend == "torch"
+    assert model._model_card_vars == {}
+    assert model._model_card_text.startswith("---\n")
+    assert tiny().module_kwargs is None
+    assert tiny()._model_card_text is None
+
+
+# -- what is said ------------------------------------------------------------------------------------------------------
+
+
+def test_prompts_are_told(caplog):
+    with caplog.at_level(logging.INFO, "fourfold"):
+        tiny(prompts={"query": "q ", "other": "o "})
+    assert "2 prompts: query, other" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "fourfold"):
+        tiny()
+    assert "prompts" not in caplog.text
+
+
+def test_a_default_prompt_is_told_once(caplog):
+    for _ in range(2):
+        tiny(prompts={"query": "q "}, default_prompt_name="query")
+    assert [r.levelname for r in caplog.records if "default prompt is 'query'" in r.message] == ["WARNING"]
+
+
+def test_a_prompt_that_nobody_set_is_blank():
+    assert tiny(prompts={"query": None, "own": None}).prompts == {"query": "", "document": "", "own": ""}
+
+
+def test_the_chosen_device_is_told(caplog):
+    with caplog.at_level(logging.INFO, "fourfold"):
+        SentenceTransformer(str(tiny_folder()))
+    assert f"no device given, using {best_device()}" in caplog.text
+
+
+# -- keywords between modules ------------------------------------------------------------------------------------------
+
+
+class Noting(Normalize):
+    """Notes which keyword arguments reach it."""
+
+    forward_kwargs: ClassVar[set[str]] = {"task"}
+
+    def forward(self, features, **kwargs):
+        self.noted = kwargs
+        return super().forward(features)
+
+
+def test_keywords_reach_the_modules_that_name_them():
+    model = SentenceTransformer(modules=[StaticEmbedding.example(), Noting(), Normalize()], device="cpu")
+    model(model.preprocess(["a"]), task="query", other=1)
+    assert model[1].noted == {"task": "query"}
+    assert model.get_model_kwargs() == ["task"]
+
+
+def test_keywords_that_the_folder_names_reach_their_module(tmp_path):
+    load(tiny_folder()).save(tmp_path / "m")
+    entries = read_json(tmp_path / "m" / "modules.json")
+    entries[2]["kwargs"] = ["style"]
+    (tmp_path / "m" / "modules.json").write_text(json.dumps(entries))
+    model = load(tmp_path / "m")
+    assert model.module_kwargs == {"0": [], "1": [], "2": ["style"]}
+    assert model.get_model_kwargs() == ["style"]
+    noting = Noting()
+    model[2] = noting
+    model.encode("a", style="plain")
+    assert noting.noted["style"] == "plain"
+    model.save(tmp_path / "n")
+    assert read_json(tmp_path / "n" / "modules.json")[2]["kwargs"] == ["style"]
+
+
+def test_a_router_gets_every_keyword():
+    class Routes(Router):
+        def forward(self, features, **kwargs):
+            self.noted = kwargs
+            return super().forward(features, **kwargs)
+
+    static = StaticEmbedding.example()
+    router = Routes({"query": [Noting()], "document": [Normalize()]})
+    model = SentenceTransformer(modules=[static, router], device="cpu")
+    assert set(model.get_model_kwargs()) == {"task", "modality"}
+    model(model.preprocess(["a"]), task="query", other=1)
+    assert router.noted == {"task": "query", "other": 1}
+
+
+# -- preprocess --------------------------------------------------------------------------------------------------------
+
+
+def features(count):
+    return {"sentence_embedding": torch.zeros(count, 3)}
+
+
+class OnlyTokenize(torch.nn.Module):
+    def tokenize(self, texts):
+        self.got = (texts, {})
+        return features(len(texts))
+
+    def forward(self, values):
+        return values
+
+
+class TokenizeWithKeywords(OnlyTokenize):
+    def tokenize(self, texts, **kwargs):
+        self.got = (texts, kwargs)
+        return features(len(texts))
+
+
+class Preprocess(OnlyTokenize):
+    def preprocess(self, inputs):
+        self.got = (inputs, {})
+        return features(len(inputs))
+
+
+class PreprocessWithPrompt(OnlyTokenize):
+    def preprocess(self, inputs, prompt=None):
+        self.got = (inputs, {"prompt": prompt})
+        return features(len(inputs))
+
+
+class PreprocessWithKeywords(OnlyTokenize):
+    def preprocess(self, inputs, **kwargs):
+        self.got = (inputs, kwargs)
+        return features(len(inputs))
+
+
+@pytest.mark.parametrize(
+    ("module", "want"),
+    [
+        (OnlyTokenize, (["q: a", ("q: b", "c")], {})),
+        (TokenizeWithKeywords, (["q: a", ("q: b", "c")], {"task": "query"})),
+        (Preprocess, (["q: a", ("q: b", "c")], {})),
+        (PreprocessWithPrompt, (["a", ("b", "c")], {"prompt": "q: "})),
+        (PreprocessWithKeywords, (["a", ("b", "c")], {"prompt": "q: ", "task": "query"})),
+    ],
+)
+def test_a_first_module_of_any_interface(module, want):
+    model = SentenceTransformer(modules=[module()], device="cpu", prompts={"query": "q: "})
+    assert model.encode_query(["a", ("b", "c")]).shape == (2, 3)
+    got, kwargs = model[0].got
+    assert (sorted(got, key=str), kwargs) == (sorted(want[0], key=str), want[1])
+    model.preprocess(["a"])
+    assert model[0].got[0] == ["a"]
+
+
+def test_its_own_mistakes_are_not_hidden():
+    class Mistaken(torch.nn.Module):
+        def preprocess(self, inputs, prompt=None, **kwargs):
+            raise TypeError("got an unexpected keyword of its own")
+
+        def tokenize(self, texts):
+            return features(len(texts))
+
+    with pytest.raises(TypeError, match="of its own"):
+        SentenceTransformer(modules=[Mistaken()], device="cpu").encode("a")
+
+
+def test_a_first_module_that_takes_no_inputs():
+    with pytest.raises(AttributeError, match="Normalize, has neither preprocess nor tokenize"):
+        SentenceTransformer(modules=[Normalize()], device="cpu").encode("a")
+
+
+def test_no_inputs_have_no_features():
+    assert tiny().preprocess([]) == {}
+
+
+@pytest.mark.parametrize("inputs", [[{"role": "user", "content": "x"}], [torch.zeros(3)], ["a", {"image": "b"}]])
+def test_inputs_of_another_modality_are_refused(inputs):
+    with pytest.raises(ValueError, match="SentenceTransformer takes: text"):
+        tiny().preprocess(inputs)
+
+
+# -- the hooks of subclasses -------------------------------------------------------------------------------------------
+
+
+class Own(SentenceTransformer):
+    """Overrides every hook, and notes the calls."""
+
+    calls: ClassVar[list[str]] = []
+
+    def _load_default_modules(self, model_name_or_path, token, cache_folder, revision=None, **kwargs):
+        self.calls.append("_load_default_modules")
+        modules, names = super()._load_default_modules(model_name_or_path, token, cache_folder, revision, **kwargs)
+        return [*modules, Normalize()], names
+
+    def _load_converted_modules(self, model_name_or_path, *args, model_type=None, **kwargs):
+        self.calls.append(f"_load_converted_modules {model_type}")
+        return super()._load_converted_modules(model_name_or_path, *args, model_type=model_type, **kwargs)
+
+    def _get_model_type(self, model_name_or_path, token, cache_folder, revision=None, local_files_only=False):
+        self.calls.append("_get_model_type")
+        return super()._get_model_type(model_name_or_path, token, cache_folder, revision, local_files_only)
+
+    def _parse_model_config(self, model_config):
+        self.calls.append("_parse_model_config")
+        super()._parse_model_config(model_config)
+        self.colour = model_config.get("colour", "none")
+
+    def _get_model_config(self):
+        return {**super()._get_model_config(), "colour": "green"}
+
+    def _get_module_init_defaults(self, class_ref):
+        self.calls.append(f"_get_module_init_defaults {class_ref.rpartition('.')[2]}")
+        return {"include_prompt": False} if class_ref.endswith("Pooling") else {}
+
+    def _load_module_class_from_ref(self, class_ref, model_name_or_path, trust_remote_code, revision, *args, **kwargs):
+        self.calls.append(f"_load_module_class_from_ref {class_ref.rpartition('.')[2]}")
+        if class_ref.endswith("Normalize"):
+            return Noting
+        return super()._load_module_class_from_ref(
+            class_ref, model_name_or_path, trust_remote_code, revision, *args, **kwargs
+        )
+
+    def _post_init(self):
+        self.calls.append("_post_init")
+        self.ready = len(self)
+
+
+@pytest.fixture
+def own():
+    Own.calls.clear()
+    return Own
+
+
+def test_hooks_of_a_folder(own, tmp_path):
+    pooling = tmp_path / "m" / "1_Pooling" / "config.json"
+    load(tiny_folder()).save(tmp_path / "m")
+    config = read_json(pooling)
+    del config["include_prompt"]
+    pooling.write_text(json.dumps(config))
+    model = own(str(tmp_path / "m"), device="cpu")
+    assert (own.calls[:2], own.calls[-1]) == (["_get_model_type", "_parse_model_config"], "_post_init")
+    for hook in ("_load_module_class_from_ref", "_get_module_init_defaults"):
+        named = [call.partition(" ")[2] for call in own.calls if call.startswith(hook)]
+        assert named == ["Transformer", "Pooling", "Normalize"]
+    assert model.colour == "none"
+    assert model[1].include_prompt is False
+    assert type(model[2]) is Noting
+    assert model.ready == 3
+
+
+def test_hooks_of_a_plain_checkpoint(own, tmp_path):
+    model = own(str(checkpoint("bert", tmp_path)), device="cpu")
+    assert own.calls == ["_load_default_modules", "_post_init"]
+    assert type(model[2]) is Normalize
+
+
+def test_what_a_subclass_saves_it_reads(own, tmp_path):
+    own(modules=[*tiny()][:2], device="cpu").save(tmp_path / "m")
+    assert read_json(tmp_path / "m" / "config_sentence_transformers.json")["colour"] == "green"
+    assert own(str(tmp_path / "m"), device="cpu").colour == "green"
+
+
+def test_hooks_of_another_familys_folder(own):
+    class Other(own):
+        model_type = "Other"
+
+    model = Other(str(tiny_folder()), device="cpu")
+    assert own.calls == [
+        "_get_model_type", "_load_converted_modules SentenceTransformer", "_load_default_modules", "_post_init",
+    ]  # fmt: skip
+    assert len(model) == 3
+
+
+def test_default_prompts_of_a_subclass():
+    class Asking(SentenceTransformer):
+        _default_prompts: ClassVar[dict] = {"query": "ask: ", "document": None}
+
+    model = Asking(modules=[*tiny()], device="cpu")
+    assert model.prompts == {"query": "ask: ", "document": ""}
+    assert Asking(modules=[*tiny()], device="cpu", prompts={"query": "x "}).prompts["query"] == "x "
+
+
+def test_encode_of_a_subclass_sees_every_call():
+    seen = []
+
+    class Mine(SentenceTransformer):
+        def encode(self, inputs, **kwargs):
+            seen.append(kwargs)
+            return super().encode(inputs, **kwargs)
+
+    model = Mine(modules=[*tiny()], device="cpu", prompts={"query": "q: "})
+    assert model.encode_query(["a"], batch_size=3).shape == (1, WIDTH)
+    assert seen[0]["task"] == "query"
+    assert seen[0]["prompt_name"] == "query"
+    assert seen[0]["batch_size"] == 3
+
+
+# -- as a torch module -------------------------------------------------------------------------------------------------
+
+
+def test_modules_can_be_replaced_and_appended():
+    model, other = tiny(), tiny(seed=1)
+    before = model.encode(TEXTS)
+    model[0] = other[0]
+    np.testing.assert_allclose(model.encode(TEXTS), other.encode(TEXTS), atol=tolerances.BATCH)
+    assert np.abs(model.encode(TEXTS) - before).max() > 1e-2
+    model.append(Dense(WIDTH, 4))
+    assert model.encode("a").shape == (4,)
+    assert model.get_embedding_dimension() == 4
+    del model[3]
+    assert model.encode("a").shape == (WIDTH,)
+    model[1] = Pooling(WIDTH, "cls")
+    assert np.abs(model.encode(TEXTS) - other.encode(TEXTS)).max() > 1e-3
+
+
+def test_it_cannot_be_sliced():
+    with pytest.raises(TypeError, match="cannot be sliced"):
+        tiny()[:2]
+
+
+def test_weights_go_from_one_model_into_another():
+    model, other = tiny(), tiny(seed=1)
+    other.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(other.encode(TEXTS), model.encode(TEXTS))
+
+
+# Its tracing says so of every cached function that it meets.
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_compiled_model_runs_compiled(whole):
+    model = tiny()
+    before = model.encode(TEXTS)
+    runs = []
+
+    def backend(graph, inputs):
+        def run(*args):
+            runs.append(1)
+            return graph(*args)
+
+        return run
+
+    if whole:
+        assert model.compile(backend=backend) is None
+    else:
+        model[0].auto_model = torch.compile(model[0].auto_model, backend=backend)
+    np.testing.assert_allclose(model.encode(TEXTS), before, rtol=0, atol=tolerances.PACKED)
+    assert runs
+    torch.compiler.reset()
+
+
+def test_evaluate_makes_the_folder_and_asks_the_evaluator(tmp_path):
+    model = tiny()
+    folder = str(tmp_path / "a" / "b")
+    assert model.evaluate(lambda *arguments: arguments, folder) == (model, folder)
+    assert (tmp_path / "a" / "b").is_dir()
+    assert model.evaluate(lambda *arguments: arguments) == (model, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,9 @@ class TorchBackend:
         self.first = model[0]
         # A class that overrides preprocess, or a module of somebody else, is asked for whole batches of features.
         self.tokenises = not _replaced(model) and tokenises(self.first, self.kwargs)
+        # Compiled code traces neither the packed attention nor the choice of another matrix library.
+        self.compiled = _is_compiled(model)
+        pad = pad or self.compiled
         self.packed = self.tokenises and not pad and all(packs(module, self.kwargs) for module in model)
 
     @property
@@ -78,7 +82,8 @@ class TorchBackend:
 
     def run(self, batch: Tokens | Items) -> Features:
         """Return the model's features for a batch."""
-        with torch.inference_mode(), fastest_linear(self.model.device):
+        fastest = contextlib.nullcontext() if self.compiled else fastest_linear(self.model.device)
+        with torch.inference_mode(), fastest:
             return self.model(self.features(batch), **self.kwargs)
 
     def out_of_memory(self, error: Exception) -> bool:
@@ -101,6 +106,16 @@ def _moved(value: Any, device: torch.device) -> Any:
 def _replaced(model: Any) -> bool:
     """Whether somebody has replaced the whole of the model's ``preprocess``, or its older form."""
     return any(name in vars(model) or not _is_library(type(model), name) for name in ("preprocess", "tokenize"))
+
+
+def _is_compiled(model: Any) -> bool:
+    """Whether the model, or a part of it, runs as torch.compile has translated it."""
+    if "torch._dynamo" not in sys.modules:
+        return False
+    return any(
+        module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule"
+        for module in model.modules()
+    )
 
 
 def _is_library(cls: type, method: str) -> bool:

@@ -127,11 +127,8 @@ def module_class(type_string: str, source: Source, options: LoadOptions, path: s
 
 def as_modules(modules: Any) -> OrderedDict[str, nn.Module]:
     """Return modules given as a list or mapping under their names; a list is named by position."""
-    named = (
-        modules
-        if isinstance(modules, OrderedDict)
-        else OrderedDict((str(i), module) for i, module in enumerate(modules))
-    )
+    items = modules.items() if isinstance(modules, Mapping) else ((str(i), module) for i, module in enumerate(modules))
+    named = OrderedDict(items)
     if not named:
         raise InputError("modules must hold at least one module, got an empty list")
     return named

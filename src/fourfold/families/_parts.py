@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -131,14 +132,18 @@ class Parts(nn.Module):
             gradient_checkpointing_kwargs: For ``torch.utils.checkpoint.checkpoint``.
             **kwargs: For the backbone's method of this name.
         """
-        for module in self.modules():
-            enable = None if module is self else getattr(module, "gradient_checkpointing_enable", None)
-            if enable is None:
+        for module in itertools.islice(self.modules(), 1, None):
+            # transformers 5 has a new name for it, and says so when it is called by the old one.
+            new: Any = getattr(module, "activation_checkpointing_enable", None)
+            old: Any = getattr(module, "gradient_checkpointing_enable", None)
+            if new is None and old is None:
                 continue
-            if getattr(module, "supports_gradient_checkpointing", True):
-                enable(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs, **kwargs)
-            else:
+            if not getattr(module, "supports_gradient_checkpointing", True):
                 warn_once(logger, f"{type(module).__name__} does not support gradient checkpointing and goes without")
+            elif new is not None:
+                new(activation_checkpointing_kwargs=gradient_checkpointing_kwargs, **kwargs)
+            else:
+                old(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs, **kwargs)
 
     @property
     def _no_split_modules(self) -> list[str]:
