@@ -100,6 +100,29 @@ def test_a_mapping_and_weights(tmp_path):
     assert vector(module, "a", "b", "c").tolist() == [[-3, 4], [-6, 8], [4, 8]]
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.float32, torch.float64, torch.int8])
+@pytest.mark.parametrize("weights", [torch.float16, torch.float64])
+def test_weighted_tables_are_single_precision_at_least_whatever_the_weights_are(tmp_path, kind, weights):
+    tensors = {"embeddings": torch.ones(4, 2, dtype=kind), "weights": torch.ones(4, dtype=weights)}
+    module = StaticEmbedding.load(folder(tmp_path, tensors))
+    assert module.embedding.weight.dtype == (torch.float64 if kind == torch.float64 else torch.float32)
+
+
+def test_a_folder_of_model2vec_is_read_without_its_package(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "model2vec", None)
+    name = folder(tmp_path, {"embeddings": ROWS}, whole_words("[UNK]", "a", "b"))
+    module = StaticEmbedding.from_model2vec(name)
+    assert vector(module, "a b").tolist() == [[-2, 6]]
+    assert module.base_model == name
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        StaticEmbedding.from_model2vec(str(tmp_path / "nowhere"))
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(OSError, match=r"tokenizer.json is missing"):
+        StaticEmbedding.from_model2vec(name)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_tables_keep_their_type(tmp_path, dtype):
     module = StaticEmbedding.load(folder(tmp_path, {"embedding.weight": torch.ones(4, 2, dtype=dtype)}))

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.errors import FolderError, InputError
-from fourfold.modules._base import Features, Module, needed
+from fourfold.modules._base import Features, WeightedModule, needed
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into
 
 logger = logging.getLogger(__name__)
 
 
-class Dense(Module):
+class Dense(WeightedModule):
     """Compute ``activation(W x + b)``, plus ``x`` or its projection with ``use_residual``.
 
     Args:
@@ -93,11 +93,6 @@ class Dense(Module):
         activation = type(self.activation_function)
         config = {**super().get_config_dict(), "activation_function": f"{activation.__module__}.{activation.__name__}"}
         return {**config, "use_residual": True} if self.use_residual else config
-
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write the settings and the weights."""
-        self.save_config(output_path)
-        self.save_torch_weights(output_path, safe_serialization)
 
     @classmethod
     def from_source(

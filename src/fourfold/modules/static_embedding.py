@@ -239,6 +239,6 @@ def table(tensors: dict[str, Tensor], origin: str) -> Tensor:
             raise FolderError(
                 f"{origin}: 'weights' must have one number for each of {len(rows)} tokens, got shape {shape}"
             )
-        dtype = torch.promote_types(torch.promote_types(rows.dtype, tensors["weights"].dtype), torch.float32)
+        dtype = torch.promote_types(rows.dtype, torch.float32)
         rows = rows.to(dtype) * tensors["weights"].to(dtype)[:, None]
     return rows if rows.is_floating_point() else rows.float()
