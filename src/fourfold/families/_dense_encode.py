@@ -23,7 +23,7 @@ from fourfold.families import _running
 from fourfold.modules._base import Features
 from fourfold.ops.quantize import check_precision, quantize_embeddings
 from fourfold.text import prompts as prompting
-from fourfold.text.inputs import as_list, is_single
+from fourfold.text.inputs import as_list, check_stream, is_single
 
 _BITS = ("binary", "ubinary")
 _RANGED = ("int8", "uint8")
@@ -213,10 +213,7 @@ def encode_stream(
     model: Any, inputs: Iterable[Any], options: Options, window: int, ranges: Any = None
 ) -> Generator[Any, None, None]:
     """Encode an iterable row by row; see ``SentenceTransformer.encode_stream``."""
-    if isinstance(inputs, (str, bytes, dict)) or not isinstance(inputs, Iterable):
-        raise InputError(f"encode_stream takes an iterable of inputs, got {type(inputs).__name__}; encode takes one")
-    if window < 1:
-        raise InputError(f"window must be at least 1, got {window}")
+    check_stream(inputs, window)
     if options.precision in _RANGED and ranges is None:
         raise InputError(
             f"precision {options.precision!r} needs the range of each dimension, which a stream tells only at its end: "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,7 @@ from fourfold.backends import Backend, Batch
 from fourfold.containers import ChunkedText
 from fourfold.engine.collect import RowSink, numpy_rows
 from fourfold.engine.plan import Budget
-from fourfold.engine.run import LocalRunner, run
+from fourfold.engine.run import LocalRunner, run, stream
 from fourfold.errors import InputError
 from fourfold.families._chunks import Cutting, chunked, each_alone
 from fourfold.ops.quantize import as_array
@@ -23,7 +24,7 @@ from fourfold.store.fingerprint import fingerprint
 from fourfold.store.manifest import ModelConfig
 from fourfold.store.source import Source
 from fourfold.text import prompts as prompting
-from fourfold.text.inputs import as_list, is_single
+from fourfold.text.inputs import as_list, check_stream, is_single
 
 
 class DenseEncoder(ABC):
@@ -88,8 +89,7 @@ class DenseEncoder(ABC):
         Raises:
             InputError: If an argument or a text is unusable.
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        _check_batch_size(batch_size)
         text = prompting.resolve(self.prompts, self.default_prompt_name, prompt, prompt_name)
         single = is_single(inputs)
         items = [inputs] if single else as_list(inputs)
@@ -97,6 +97,42 @@ class DenseEncoder(ABC):
             return np.empty((0, self.get_embedding_dimension()), dtype=np.float32)
         rows = self._encode(items, text, batch_size, normalize_embeddings, show_progress_bar)
         return rows[0] if single else rows
+
+    def encode_stream(
+        self,
+        inputs: Iterable[Any],
+        *,
+        window: int = 8192,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool = False,
+        normalize_embeddings: bool = False,
+    ) -> Generator[NDArray[np.float32], None, None]:
+        """Encode an iterable of any length, such as a generator, and yield each text's vector, in order.
+
+        Args:
+            inputs: Texts, one after another; read in the caller's thread, at most two windows ahead.
+            window: Most texts read at a time, which are sorted and run together. Two windows bound the memory.
+            prompt_name: As for :meth:`encode`, like all that follow.
+            prompt: The prompt itself.
+            batch_size: Bounds memory besides.
+            show_progress_bar: Whether to show a bar that counts texts.
+            normalize_embeddings: Scale each vector to length 1.
+
+        Raises:
+            InputError: At once, if an argument is unusable; while reading, if a text is.
+        """
+        _check_batch_size(batch_size)
+        check_stream(inputs, window)
+        text = prompting.resolve(self.prompts, self.default_prompt_name, prompt, prompt_name)
+        return self._stream(inputs, text, batch_size, normalize_embeddings, show_progress_bar, window)
+
+    @abstractmethod
+    def _stream(
+        self, inputs: Iterable[Any], prompt: str | None, batch_size: int, normalize: bool, progress: bool, window: int
+    ) -> Generator[NDArray[np.float32], None, None]:
+        """Yield the vectors of texts."""
 
     def encode_query(self, inputs: Any, **options: Any) -> NDArray[np.float32]:
         """Encode queries: :meth:`encode` with the ``query`` prompt."""
@@ -165,6 +201,11 @@ class DenseEncoder(ABC):
         return compare(self.similarity_fn_name, as_array(embeddings1), as_array(embeddings2), pairwise=True)
 
 
+def _check_batch_size(size: int) -> None:
+    if size < 1:
+        raise InputError(f"batch_size must be at least 1, got {size}")
+
+
 class _Prompted:
     """A backend that puts a prompt before each text."""
 
@@ -202,17 +243,31 @@ class StaticDenseEncoder(DenseEncoder):
     def _encode(
         self, items: list[Any], prompt: str | None, batch_size: int, normalize: bool, progress: bool
     ) -> NDArray[np.float32]:
-        backend: Backend = _Prompted(self._static, prompt) if prompt else self._static
+        backend, runner = self._runner(prompt, normalize)
         sink = RowSink(len(items), numpy_rows)
+        run(items, backend, sink, runner, progress=progress)
+        return sink.result()
+
+    def _runner(self, prompt: str | None, normalize: bool) -> tuple[Backend, LocalRunner]:
+        backend: Backend = _Prompted(self._static, prompt) if prompt else self._static
 
         def finish(rows: NDArray[np.float32], batch: Batch) -> NDArray[np.float32]:
             rows = rows[:, : self._truncate_dim]
             return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) if normalize else rows
 
         # A static model has no length that batch_size could multiply: the cache is what bounds its batches.
-        runner = LocalRunner(backend, Budget(backend.best_tokens), finish)
-        run(items, backend, sink, runner, progress=progress)
-        return sink.result()
+        return backend, LocalRunner(backend, Budget(backend.best_tokens), finish)
+
+    def _stream(
+        self, inputs: Iterable[Any], prompt: str | None, batch_size: int, normalize: bool, progress: bool, window: int
+    ) -> Generator[NDArray[np.float32], None, None]:
+        backend, runner = self._runner(prompt, normalize)
+        parts = stream(
+            inputs, backend, runner, lambda count: RowSink(count, numpy_rows), window=window, progress=progress
+        )
+        with contextlib.closing(parts):
+            for part in parts:
+                yield from map(np.copy, part.result())
 
     def _encode_chunks(self, inputs: Any, how: dict[str, Any], *, late: bool, **cutting: Any) -> Any:
         if late:
@@ -256,6 +311,19 @@ class TorchDenseEncoder(DenseEncoder):
             show_progress_bar=progress,
         )
         return rows.astype(np.float32, copy=False)
+
+    def _stream(
+        self, inputs: Iterable[Any], prompt: str | None, batch_size: int, normalize: bool, progress: bool, window: int
+    ) -> Generator[NDArray[np.float32], None, None]:
+        rows = self.model.encode_stream(
+            inputs,
+            window=window,
+            prompt=prompt or "",
+            batch_size=batch_size,
+            normalize_embeddings=normalize,
+            show_progress_bar=progress,
+        )
+        return (row.astype(np.float32, copy=False) for row in rows)
 
     def _encode_chunks(self, inputs: Any, how: dict[str, Any], *, late: bool, **cutting: Any) -> Any:
         found = self.model.encode_chunks(inputs, late=late, **how, **cutting)

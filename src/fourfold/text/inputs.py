@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,18 @@ def as_list(batch: Any) -> list[Any]:
     if isinstance(batch, np.ndarray):
         return batch.tolist()
     return batch if isinstance(batch, list) else list(batch)
+
+
+def check_stream(inputs: Any, window: int) -> None:
+    """Check what a stream of inputs is made of.
+
+    Raises:
+        InputError: If ``inputs`` is one input or no iterable, or a window has no room for an input.
+    """
+    if isinstance(inputs, (str, bytes, dict)) or not isinstance(inputs, Iterable):
+        raise InputError(f"encode_stream takes an iterable of inputs, got {type(inputs).__name__}; encode takes one")
+    if window < 1:
+        raise InputError(f"window must be at least 1, got {window}")
 
 
 def is_pair(value: Any) -> bool:
