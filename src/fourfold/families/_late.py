@@ -96,7 +96,7 @@ class Whole:
             yield [self._window(start, stop, head, np.array([kept]), rows) for start, stop, kept in parts]
 
     def _tokens(self, offsets: Ranges, starts: Ranges, stops: Ranges) -> Ranges:
-        """Return each span in tokens of the text: those of which it holds a character."""
+        """Return each span in tokens of the text: those of which it holds a character, at least one."""
         begin, end = len(self.text) - len(self.text.lstrip()), len(self.text.rstrip())
         spans = np.empty_like(offsets)
         for i, (start, stop) in enumerate(offsets.tolist()):
@@ -105,7 +105,9 @@ class Whole:
             first = 0 if start <= begin else int(np.searchsorted(stops, start, side="right"))
             last = len(starts) if stop >= end else int(np.searchsorted(starts, stop, side="left"))
             if first >= last and len(starts):
-                raise InputError(f"the span {tuple(offsets[i].tolist())} holds no token, so there is nothing to pool")
+                # White space, or characters that the tokenizer drops: the token next to them stands for them.
+                first = min(first, len(starts) - 1)
+                last = first + 1
             spans[i] = first, last
         return spans
 
