@@ -16,6 +16,8 @@ Score = Callable[[Any, Any], Any]
 """Similarities of all pairs, ``[rows of the first, rows of the second]``, larger for more alike."""
 
 _SMALLEST_NORM = 1e-12
+# Scores held at once: with float32 a quarter of a gigabyte.
+_MOST_SCORES = 2**26
 
 
 def nearest(
@@ -88,7 +90,8 @@ def semantic_search(
     Args:
         query_embeddings: ``[queries, width]``, or one query ``[width]``; moved to the corpus's device.
         corpus_embeddings: ``[docs, width]``.
-        query_chunk_size: Queries compared at once; with the next it bounds memory, and changes no result.
+        query_chunk_size: Queries compared at once; with the next it bounds memory, and changes no result. A small
+            corpus leaves room for more queries, which are then taken for cosines and dot products.
         corpus_chunk_size: Documents compared at once.
         top_k: How many hits a query gets.
         score_function: Compares all pairs; larger is better.
@@ -108,6 +111,9 @@ def semantic_search(
     if len(corpus) == 0:
         return [[] for _ in range(len(queries))]
     hits: list[list[dict[str, int | float]]] = []
+    if score_function in (cos_sim, dot_score):
+        room = min(query_chunk_size * corpus_chunk_size, _MOST_SCORES)
+        query_chunk_size = max(query_chunk_size, room // min(corpus_chunk_size, len(corpus)))
     chunks = {"query_chunk": query_chunk_size, "corpus_chunk": corpus_chunk_size}
     for _, values, rows in nearest(queries, corpus, top_k, score_function=score_function, **chunks):
         for scores, numbers in zip(values.tolist(), rows.tolist(), strict=True):
