@@ -66,7 +66,7 @@ def test_result_forms(pair, inputs, as_numpy, as_tensor, normalize):
 
 
 @pytest.mark.parametrize("value", ["token_embeddings", None, "attention_mask"])
-@pytest.mark.parametrize("inputs", ["one", "batch"])
+@pytest.mark.parametrize("inputs", ["one", "batch", "empty"])
 def test_output_values(pair, value, inputs):
     # One batch, so that both pad to the same width.
     same(*(model.encode(INPUTS[inputs], output_value=value, batch_size=64) for model in pair))

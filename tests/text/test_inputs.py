@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fourfold.errors import InputError
-from fourfold.text.inputs import as_list, character_count, check_text, check_texts, is_pair, is_single
+from fourfold.text.inputs import as_list, character_count, check_stream, check_text, check_texts, is_pair, is_single
 
 MESSAGE = {"role": "user", "content": "hello"}
 
@@ -39,12 +39,24 @@ def test_one_input_or_a_batch(value, single):
 
 
 def test_a_data_set_column_is_a_batch():
-    class Column:
-        def __iter__(self):
-            return iter(["a", "b"])
+    def column(module):
+        return type("Column", (), {"__module__": module, "__iter__": lambda self: iter(["a", "b"])})()
 
-    assert not is_single(Column())
-    assert as_list(Column()) == ["a", "b"]
+    assert not is_single(column("datasets.arrow_dataset"))
+    assert as_list(column("datasets.arrow_dataset")) == ["a", "b"]
+    assert is_single(column("sqlalchemy"))
+
+
+@pytest.mark.parametrize("value", ["a text", b"a", {"text": "a"}, 3, None], ids=repr)
+def test_a_stream_is_of_an_iterable(value):
+    with pytest.raises(ValueError, match="takes an iterable of inputs"):
+        check_stream(value, 1)
+
+
+def test_a_window_has_room():
+    check_stream(iter(["a"]), 1)
+    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
+        check_stream(["a"], 0)
 
 
 def test_batches_become_lists():

@@ -159,9 +159,9 @@ class Options:
 
     def empty(self) -> Any:
         """Return the result for no inputs."""
-        if self.as_tensor:
+        if self.vectors and self.as_tensor:
             return torch.empty(0)
-        return np.empty(0) if self.as_numpy else []
+        return np.empty(0) if self.vectors and self.as_numpy else []
 
     def result(self, sink: Any, single: bool) -> Any:
         """Return the rows of a full sink in the form that the flags ask for; only what is quantised is copied."""

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 _FEW = 100
+_BLOCK = 4096
 
 
 def check_precision(precision: str | None) -> str:
@@ -53,8 +54,9 @@ def quantize_embeddings(
             return []
         parts = [as_array(part) for part in embeddings]
         if parts[0].ndim == 2:
-            whole = quantize_embeddings(np.concatenate(parts), precision, ranges, calibration_embeddings)
-            return np.split(whole, np.cumsum([len(part) for part in parts[:-1]]))
+            if precision in ("int8", "uint8"):
+                ranges = np.stack(_ranges(parts, ranges, calibration_embeddings))
+            return [quantize_embeddings(part, precision, ranges) for part in parts]
     vectors = as_array(embeddings)
     if vectors.dtype in (np.uint8, np.int8):
         raise InputError("embeddings are quantised already: their dtype is one byte")
@@ -62,30 +64,45 @@ def quantize_embeddings(
         return vectors.astype(np.float32)
     if precision in ("binary", "ubinary"):
         bits = np.packbits(vectors > 0, axis=-1)
-        return bits if precision == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
-    low, high = _ranges(vectors, ranges, calibration_embeddings)
+        return bits if precision == "ubinary" else (bits ^ 128).view(np.int8)  # as bytes, less 128
+    low, high = _ranges([vectors], ranges, calibration_embeddings)
+    levels = _levels(np.atleast_2d(vectors), low, high).reshape(vectors.shape)
+    return levels if precision == "uint8" else (levels ^ 128).view(np.int8)
+
+
+def _levels(vectors: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the level of each number, 0 to 255, of ``[rows, width]``; some rows at a time, as there may be many."""
     step = (high - low) / 255
     step = np.where(step == 0, 1, step)
-    levels = np.clip(np.floor((vectors - low) / step), 0, 255)
-    return levels.astype(np.uint8) if precision == "uint8" else (levels - 128).astype(np.int8)
+    levels = np.empty(vectors.shape, dtype=np.uint8)
+    for start in range(0, len(vectors), _BLOCK):
+        some = slice(start, start + _BLOCK)
+        levels[some] = np.clip(np.floor((vectors[some] - low) / step), 0, 255)
+    return levels
 
 
-def _ranges(vectors: NDArray[Any], ranges: Any, calibration: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+def _ranges(parts: list[NDArray[Any]], ranges: Any, calibration: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the smallest and largest value of each dimension: as given, of the calibration, or of all parts."""
     if ranges is not None:
         low, high = as_array(ranges)
         return low, high
-    source = vectors if calibration is None else as_array(calibration)
-    if source.ndim < 2 or len(source) == 1:
+    width = parts[0].shape[-1]
+    if calibration is not None:
+        parts = [as_array(calibration)]
+    count = sum(len(part) for part in parts if part.ndim > 1)
+    if count == 1 or any(part.ndim < 2 for part in parts):
         raise InputError(
             "int8 and uint8 need the range of each dimension, and one vector has none: give ranges or more vectors"
         )
-    if len(source) < _FEW:
+    if count < _FEW:
         logger.warning(
-            "quantisation ranges come from only %d vectors; give calibration_embeddings for steadier ones", len(source)
+            "quantisation ranges come from only %d vectors; give calibration_embeddings for steadier ones", count
         )
-    if len(source) == 0:
-        return np.zeros(vectors.shape[-1], np.float32), np.zeros(vectors.shape[-1], np.float32)
-    return source.min(axis=0), source.max(axis=0)
+    if count == 0:
+        return np.zeros(width, np.float32), np.zeros(width, np.float32)
+    filled = [part for part in parts if len(part)]
+    low = np.min([part.min(axis=0) for part in filled], axis=0)
+    return low, np.max([part.max(axis=0) for part in filled], axis=0)
 
 
 def as_array(value: Any) -> NDArray[Any]:

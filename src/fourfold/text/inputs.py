@@ -23,7 +23,9 @@ def is_single(value: Any) -> bool:
         return bool(value) and isinstance(value[0], dict) and {"role", "content"} <= value[0].keys()
     if isinstance(value, np.ndarray):
         return value.ndim == 0 or value.dtype.kind not in "UO"
-    return not (isinstance(value, tuple) or type(value).__name__ == "Column")
+    kind = type(value)
+    column = kind.__name__ == "Column" and kind.__module__.startswith("datasets.")
+    return not (isinstance(value, tuple) or column)
 
 
 def as_list(batch: Any) -> list[Any]:
