@@ -48,6 +48,7 @@ class BoW(InputModule):
         self.unknown_word_weight = unknown_word_weight
         self.cumulative_term_frequency = cumulative_term_frequency
         self.weights = weights_by_id(self.vocab, self.word_weights, unknown_word_weight)
+        self._weights = torch.tensor(self.weights)
         self.tokenizer = WhitespaceTokenizer(self.vocab, stop_words=())
 
     @classmethod
@@ -79,7 +80,7 @@ class BoW(InputModule):
         ids = torch.tensor([number for text in tokenized_texts for number in text], dtype=torch.int64)
         rows = torch.repeat_interleave(torch.tensor([len(text) for text in tokenized_texts], dtype=torch.int64))
         vectors = torch.zeros(len(tokenized_texts), len(self.vocab))
-        weights = torch.tensor(self.weights)[ids]
+        weights = self._weights[ids]
         return {"sentence_embedding": vectors.index_put_((rows, ids), weights, self.cumulative_term_frequency)}
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
