@@ -153,6 +153,9 @@ def test_no_weights_are_an_error_that_names_the_folder(module, tmp_path):
         pytest.skip("has no weights of its own")
     module.save(str(tmp_path))
     (tmp_path / "model.safetensors").unlink()
+    if type(module).__name__ == "WordWeights":  # its settings say them, and older folders hold nothing else
+        assert type(module).load(str(tmp_path)).state_dict().keys() == module.state_dict().keys()
+        return
     with pytest.raises(FolderError, match=r"neither model.safetensors nor pytorch_model.bin") as caught:
         type(module).load(str(tmp_path))
     assert str(tmp_path) in str(caught.value)

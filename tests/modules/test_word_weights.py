@@ -49,3 +49,13 @@ def test_what_is_no_weight_is_refused(arguments, said):
     with pytest.raises(InputError) as caught:
         WordWeights(*arguments)
     assert said in str(caught.value)
+
+
+def test_weights_that_training_changed_are_kept_and_a_folder_without_them_has_those_of_its_settings(tmp_path):
+    module = WordWeights(["a", "b"], {"a": 2.0}, 0.5)
+    with torch.no_grad():
+        module.emb_layer.weight[1] = 7.0
+    module.save(str(tmp_path))
+    assert WordWeights.load(str(tmp_path)).emb_layer.weight.flatten().tolist() == [2.0, 7.0]
+    (tmp_path / "model.safetensors").unlink()
+    assert WordWeights.load(str(tmp_path)).emb_layer.weight.flatten().tolist() == [2.0, 0.5]

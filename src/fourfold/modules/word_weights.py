@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from fourfold.errors import InputError
-from fourfold.modules._base import Features, WeightedModule, needed
+from fourfold.modules._base import Features, Module, WeightedModule, needed
 from fourfold.modules._segments import segments_of
 from fourfold.modules.tokenizer._base import check_vocab
+from fourfold.store.source import Source
+from fourfold.store.weights import PICKLE_FILE, SAFETENSORS_FILE, load_into
 
 
 class WordWeights(WeightedModule):
@@ -58,6 +60,14 @@ class WordWeights(WeightedModule):
         features["token_embeddings"] = tokens * factors.reshape(*tokens.shape[:2], 1)
         features["token_weights_sum"] = weights.new_zeros(segments.rows).index_add(0, segments.row, weights)
         return features
+
+    @classmethod
+    def from_source(cls, source: Source, init_defaults: dict[str, Any] | None = None, **options: Any) -> Module:
+        """Build the module from its settings; weights that training has changed lie in a file, which may be absent."""
+        module = super(WeightedModule, cls).from_source(source, init_defaults, **options)
+        if any(source.file(name) for name in (SAFETENSORS_FILE, PICKLE_FILE)):
+            load_into(module, source)
+        return module
 
 
 def weights_by_id(vocab: Sequence[str], word_weights: Mapping[str, float], unknown: float) -> list[float]:
