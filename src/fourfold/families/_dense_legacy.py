@@ -33,8 +33,8 @@ class DenseLegacy(nn.Module):
     @contextmanager
     def truncate_sentence_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
         """Do what ``truncate_embeddings`` does, under its older name."""
-        # One frame more: contextmanager calls this from a frame of its own.
-        _warn("truncate_sentence_embeddings is deprecated; use truncate_embeddings", FutureWarning, stacklevel=5)
+        # One frame more: contextlib runs this from a frame of its own.
+        _warn("truncate_sentence_embeddings is deprecated; use truncate_embeddings", FutureWarning, stacklevel=4)
         with self.truncate_embeddings(truncate_dim):
             yield
 

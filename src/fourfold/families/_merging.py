@@ -178,7 +178,7 @@ def _check_structure(first: Any, other: Any, number: int) -> None:
     ours, theirs = dict(first.named_modules()), dict(other.named_modules())
     if [(name, type(module)) for name, module in ours.items()] != [(n, type(m)) for n, m in theirs.items()]:
         raise InputError(f"model {number} is built from other modules than model 0")
-    for name, module in ours.items():
+    for name, module in itertools.islice(ours.items(), 1, None):  # the first is the model itself
         twin: Any = theirs[name]
         settings = _settings(module)
         different = sorted(key for key, value in _settings(twin).items() if settings.get(key) != value)

@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NOT_READ: Any = object()
-
 
 class Placement(nn.Module):
     """The part of a model that knows its device.
@@ -33,7 +32,6 @@ class Placement(nn.Module):
     transformers_model: Any
     _device_map: Any = None
     _modules_placed: bool = False
-    _hook: Any = _NOT_READ
 
     @property
     def device(self) -> torch.device:
@@ -64,12 +62,10 @@ class Placement(nn.Module):
 
     # -- accelerate --------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def _dispatch_hook(self) -> Any:
-        """The first hook of accelerate that sends inputs to a device, or None; read once."""
-        if self._hook is _NOT_READ:
-            self._hook = next(filter(None, map(_execution_hook, self.modules())), None)
-        return self._hook
+        """The first hook of accelerate that sends inputs to a device, or None."""
+        return next(filter(None, map(_execution_hook, self.modules())), None)
 
     @property
     def _placement_is_delegated(self) -> bool:
@@ -80,7 +76,7 @@ class Placement(nn.Module):
 
         Modules beside the backbone are moved to its device and data type then.
         """
-        self._hook = _NOT_READ
+        self.__dict__.pop("_dispatch_hook", None)
         self._modules_placed = False
 
     def _align_modules(self) -> None:

@@ -91,7 +91,7 @@ class Sharing(Saving):
         backend = model.get_backend()
         suffix = "" if backend == "torch" else f" with an {backend} backend"
         message = commit_message or f"Add new {type(self).__name__} model{suffix}"
-        description = _pull_request_text(model, target.name) if create_pr else ""
+        description = self._pull_request_text(target.name) if create_pr else ""
         if local_model_path is not None:
             return target.upload(Path(local_model_path), message, description)
         with tempfile.TemporaryDirectory(prefix="fourfold-push-") as scratch:
@@ -104,6 +104,22 @@ class Sharing(Saving):
                 safe_serialization=safe_serialization,
             )
             return target.upload(folder, message, description)
+
+    def _pull_request_text(self, repo_id: str) -> str:
+        """Return what a reviewer needs: the modules, and how to try the pull request before it is merged."""
+        return (
+            f"This pull request adds the files of a {type(self).__name__}, written by `push_to_hub`.\n\n"
+            f"## Full Model Architecture\n\n```\n{self!r}\n```\n\n{self._push_to_hub_usage_tip(repo_id)}"
+        )
+
+    def _push_to_hub_usage_tip(self, repo_id: str) -> str:
+        """Return the part of a pull request's text that says how to try it; subclasses may say it otherwise."""
+        cls, model = type(self).__name__, cast("BaseModel", self)
+        model.model_card_data.register_model(model)
+        load = f'from fourfold import {cls}\n\npull_request = 1  # its number\nmodel = {cls}(\n    "{repo_id}",\n'
+        load += f'    revision=f"refs/pr/{{pull_request}}",\n    backend="{model.get_backend()}",\n)'
+        usage = model.model_card_data.snippet(model, run=False).body
+        return f"## Test this pull request\n\n```python\n{load}\n\n{usage}\n```\n"
 
     @renamed_keywords(repo_name="repo_id")
     def save_to_hub(self, *args: Any, **kwargs: Any) -> str:
@@ -156,17 +172,4 @@ def _save_to_hub(
         exist_ok=exist_ok,
         replace_model_card=replace_model_card,
         train_datasets=train_datasets,
-    )
-
-
-def _pull_request_text(model: BaseModel, name: str) -> str:
-    """Return what a reviewer needs: the modules, and a snippet that tries the pull request before it is merged."""
-    cls, data = type(model).__name__, model.model_card_data
-    data.register_model(model)
-    load = f'from fourfold import {cls}\n\npull_request = 1  # its number\nmodel = {cls}(\n    "{name}",\n'
-    load += f'    revision=f"refs/pr/{{pull_request}}",\n    backend="{model.get_backend()}",\n)'
-    return (
-        f"This pull request adds the files of a {cls}, written by `push_to_hub`.\n\n"
-        f"## Full Model Architecture\n\n```\n{model!r}\n```\n\n"
-        f"## Test this pull request\n\n```python\n{load}\n\n{data.snippet(model, run=False).body}\n```\n"
     )
