@@ -36,7 +36,7 @@ def test_a_layer_without_a_mask_says_itself_whether_it_looks_ahead(causal, argum
 def test_a_layers_own_window_wins():
     q, k, v = states()
     with _packed.packed(LAYOUT):
-        got, _ = _packed._attention(Layer(True), q, k, v, _packed._Allowed(Window(1, 1)))
+        got, _ = _packed._attention(Layer(True), q, k, v, _packed._Allowed(Window(1, 1), LAYOUT))
     torch.testing.assert_close(got, grouped(q, k, v, LAYOUT, Window(1, 1), None), rtol=0, atol=tolerances.SAME)
 
 

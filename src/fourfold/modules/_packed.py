@@ -36,9 +36,13 @@ _packing: ContextVar[Packing | None] = ContextVar("packing", default=None)
 
 @dataclass
 class _Allowed:
-    """What a mask function said, in the place where transformers hands masks to layers."""
+    """What a mask function said, in the place where transformers hands masks to layers.
+
+    It holds the layout too: with gradient checkpointing a layer runs again in the backward pass, after its batch.
+    """
 
     window: Window | Tensor
+    packing: Packing
 
 
 @cache
@@ -74,7 +78,7 @@ def _mask(**kwargs: Any) -> Any:
     row = int(packing.lengths.argmax())
     start = int(packing.offsets[row])
     allowed = window_of(lambda q, k: function(zero, zero, q + start, k + start), packing.longest, device)
-    return _Allowed(allowed)
+    return _Allowed(allowed, packing)
 
 
 def _attention(
@@ -88,7 +92,7 @@ def _attention(
     is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    packing = _packing.get()
+    packing = attention_mask.packing if isinstance(attention_mask, _Allowed) else _packing.get()
     if packing is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 

@@ -145,7 +145,11 @@ class TransformerInputs(InputModule):
         return messages.with_system(chats, prompt, template.message_format) if prompt else chats
 
     def _tokenise_rendered(self, texts: Any, length: int | None = None) -> Tokens:
-        return self._fast_tokenizer(special=False).encode(texts, length)
+        # A tokenizer's template says all special tokens; a processor's may leave them to the tokenizer.
+        tokenizer, special = self.tokenizer, self.processor is not self.tokenizer
+        if special and tokenizer.bos_token is not None:
+            special = not texts[0].startswith(tokenizer.bos_token)
+        return self._fast_tokenizer(special=special).encode(texts, length)
 
     def locating_tokenizer(self, **kwargs: Any) -> FastTokenizer | None:
         """Return the tokenizer that tells where tokens stand in a text.
