@@ -55,7 +55,7 @@ def normalize_embeddings(embeddings: Tensor) -> Tensor:
     squares = torch.zeros(embeddings.shape[0] if embeddings.ndim == 2 else 1, dtype=values.dtype, device=values.device)
     norms = squares.index_add_(0, rows, values * values).sqrt_().clamp_(min=_SMALLEST_NORM)
     scaled = (values / norms[rows]).to(embeddings.dtype)
-    return torch.sparse_coo_tensor(indices, scaled, embeddings.shape, is_coalesced=True)
+    return torch.sparse_coo_tensor(indices, scaled, embeddings.shape, is_coalesced=True, check_invariants=False)
 
 
 def truncate_embeddings(embeddings: Any, truncate_dim: int | None) -> Any:

@@ -39,7 +39,8 @@ def nearest(
     """
     cosine = score_function is cos_sim
     # The corpus is not copied to scale it: its products are scaled instead, by one number a document.
-    scale = torch.cat([_inverse_norms(corpus[i : i + corpus_chunk]) for i in _starts(corpus, corpus_chunk)])
+    norms = [_inverse_norms(corpus[i : i + corpus_chunk]) for i in _starts(corpus, corpus_chunk) if cosine]
+    scale = torch.cat(norms) if norms else torch.empty(0)
     for first in _starts(queries, query_chunk):
         some = to_float_tensor(queries[first : first + query_chunk])
         some = normalize_embeddings(some) if cosine else some
