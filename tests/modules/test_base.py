@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from fourfold.errors import FolderError, MissingFileError
-from fourfold.modules import Dropout, InputModule, LayerNorm, Module, Normalize, Pooling
+from fourfold.errors import FolderError, MissingFeatureError, MissingFileError, ShapeError
+from fourfold.modules import Dense, Dropout, InputModule, LayerNorm, Module, Normalize, Pooling
 
 
 class Parts(Module):
@@ -163,3 +163,50 @@ def test_tokenizers_of_both_kinds_are_saved_and_none_is_nothing(tmp_path):
     module.save_tokenizer(str(tmp_path))
     assert (tmp_path / "tokenizer_config.json").exists()
     assert json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"] == first["model"]["vocab"]
+
+
+class Typed(Module):
+    """Its annotations are what its settings are checked against."""
+
+    config_keys: ClassVar[list[str]] = ["count", "flag", "name", "sizes"]
+
+    def __init__(self, count: int, flag: bool = False, name: str | None = None, sizes: list[int] | None = None):
+        super().__init__()
+        self.count, self.flag, self.name, self.sizes = count, flag, name, sizes
+
+    def forward(self, features, **kwargs):
+        return features
+
+    def save(self, output_path, *args, safe_serialization=True, **kwargs):
+        self.save_config(output_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"count": "3"}, r"config\.json: 'count' must be int, got '3'"),
+        ({"count": 3, "flag": "yes"}, "'flag' must be bool"),
+        ({"count": 3, "flag": 2}, "'flag' must be bool"),
+        ({"count": 3, "name": ["x"]}, r"'name' must be str \| None"),
+        ({"count": 3, "sizes": 3}, r"'sizes' must be list\[int\] \| None"),
+    ],
+)
+def test_settings_of_another_kind_are_told_by_file_and_key(tmp_path, settings, said):
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(FolderError, match=said):
+        Typed.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(("stated", "wanted"), [(0, False), (1, True), (None, False), (True, True)])
+def test_numbers_and_null_stand_for_booleans(tmp_path, stated, wanted):
+    (tmp_path / "config.json").write_text(json.dumps({"count": 3, "flag": stated, "name": None, "sizes": [1, 2]}))
+    module = Typed.load(str(tmp_path))
+    assert (module.flag, module.name, module.sizes) == (wanted, None, [1, 2])
+
+
+def test_a_missing_feature_and_a_wrong_width_are_told_by_name():
+    with pytest.raises(MissingFeatureError, match=r"Dense reads the feature 'sentence_embedding'.*there are: a") as got:
+        Dense(8, 4)({"a": 1})
+    assert isinstance(got.value, KeyError)
+    with pytest.raises(ShapeError, match=r"Dense takes a 'sentence_embedding' of width 8.*\(2, 5\)"):
+        Dense(8, 4)({"sentence_embedding": torch.ones(2, 5)})

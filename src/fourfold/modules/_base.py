@@ -6,29 +6,23 @@ import inspect
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import nn
 
 from fourfold.containers import Tokens
 from fourfold.errors import (
     FirstModuleError,
-    FolderError,
-    FourfoldError,
-    InputError,
     MissingFeatureError,
     ShapeError,
-    UnknownKeyError,
-    did_you_mean,
 )
+from fourfold.modules._settings import construct
 from fourfold.notices import warn_once
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into, read_tensors, save_module
-from fourfold.text.inputs import short
 from fourfold.text.prompts import prepend
 from fourfold.text.tokenizer import FastTokenizer
 
@@ -302,57 +296,6 @@ class InputModule(Module):
             self.tokenizer.save(str(Path(output_path, "tokenizer.json")))
 
 
-def construct(cls: Any, config: dict[str, Any], origin: str) -> Any:
-    """Call a constructor with what a folder says, turning what does not fit it into an error that names file and key.
-
-    Args:
-        cls: The class to build.
-        config: Its arguments.
-        origin: The file that they come from.
-
-    Raises:
-        UnknownKeyError: If a key is unknown, or one that has no default is absent.
-        FolderError: If the constructor refuses a value.
-    """
-    config = dict(config)
-    known = inspect.signature(cls).parameters
-    check_keys(cls, config, known, origin)
-    needed = [name for name, p in known.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    missing = [name for name in needed if name not in config]
-    if missing:
-        raise UnknownKeyError(f"{origin}: {cls.__name__} needs the key {missing[0]!r}")
-    for key, value in config.items():
-        if key in known and known[key].annotation == "bool" and type(value) is int and value in (0, 1):
-            config[key] = value = bool(value)  # as some older folders write it
-        if not _fits(value, known[key].annotation if key in known else None):
-            raise FolderError(f"{origin}: {key!r} must be {known[key].annotation}, got {short(value)}")
-    try:
-        return cls(**config)
-    except InputError as error:
-        raise FolderError(f"{origin}: {error}") from error
-    except (FourfoldError, torch.OutOfMemoryError):
-        raise
-    except TypeError as error:
-        raise UnknownKeyError(f"{origin}: {error}") from error
-    except (ValueError, OverflowError, MemoryError, RuntimeError) as error:
-        raise FolderError(f"{origin}: {cls.__name__} cannot be built: {error}") from error
-
-
-# What JSON gives for the annotations that settings have.
-_KINDS: dict[str, Any] = {
-    "int": int, "float": (int, float), "bool": bool, "str": str, "None": type(None), "dict": dict,
-    "list": (list, tuple), "Sequence": (list, tuple),
-}  # fmt: skip
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a value read from JSON is of the annotated kind; annotations that JSON knows nothing of fit all."""
-    names = [part.partition("[")[0].strip() for part in annotation.split("|")] if isinstance(annotation, str) else []
-    if not names or not all(name in _KINDS for name in names):
-        return True
-    return any(isinstance(value, _KINDS[name]) for name in names)
-
-
 def needed(features: Features, name: str, reader: Any, width: int | None = None) -> Any:
     """Return a feature that a module cannot do without.
 
@@ -388,20 +331,6 @@ def tokenises(module: Any, kwargs: Mapping[str, Any]) -> bool:
 def packs(module: Any, kwargs: Mapping[str, Any]) -> bool:
     """Whether a module takes packed features; other people's may say so by an attribute alone."""
     return module.packs(kwargs) if isinstance(module, Module) else getattr(module, "packed", False)
-
-
-def check_keys(cls: Any, config: Collection[str], known: Collection[str], origin: str) -> None:
-    """Raise :class:`~fourfold.errors.UnknownKeyError` if a folder states a key that a class does not know.
-
-    Args:
-        cls: The class, for the message.
-        config: The keys that are stated.
-        known: The keys that are known.
-        origin: The file that states them.
-    """
-    for key in config:
-        if key not in known:
-            raise UnknownKeyError(f"{origin}: unknown key {key!r} for {cls.__name__}.{did_you_mean(key, known)}")
 
 
 def prepare(module: Any, inputs: Sequence[Any], prompt: str | None, kwargs: Mapping[str, Any]) -> Features:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,13 +13,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fourfold.containers import Tokens
-from fourfold.errors import FirstModuleError, FolderError, InputError, MissingKeyError, did_you_mean
+from fourfold.errors import FirstModuleError, InputError, did_you_mean
 from fourfold.modules._base import Features, InputModule, packs, prepare, tokenises
 from fourfold.modules._loading import load_part, part_class, save_code, save_part
+from fourfold.modules._router_folder import Key, mapping_key, module_ids, part_of, read_mappings, sorted_modality
 from fourfold.notices import warn_once
 from fourfold.store.files import write_json
 from fourfold.store.layouts import type_string
-from fourfold.store.source import Source, check_relative
+from fourfold.store.source import Source
 from fourfold.text.modality import NAMES, Modality, infer_batch_modality
 from fourfold.text.tokenizer import FastTokenizer
 
@@ -28,9 +28,6 @@ logger = logging.getLogger(__name__)
 
 _LEGACY_FILE = "config.json"
 _PARTS = ("types", "structure", "parameters")
-
-Key = tuple[str | None, Modality | None]
-"""A task and a modality, None for any."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class Router(InputModule):
         self.allow_empty_key = allow_empty_key
         if allow_empty_key and default_route is None:
             self.default_route = next(iter(sub_modules))
-        self.route_mappings = {_key(key): route for key, route in (route_mappings or {}).items()}
+        self.route_mappings = {mapping_key(key): route for key, route in (route_mappings or {}).items()}
         for key, route in self.route_mappings.items():
             if route not in sub_modules:
                 raise InputError(f"route_mappings: {key} maps to {route!r}; the routes are {_listed(sub_modules)}")
@@ -130,7 +127,7 @@ class Router(InputModule):
         Raises:
             InputError: If the task leads nowhere, or none is given and there is no default route.
         """
-        modality = _sorted(modality)
+        modality = sorted_modality(modality)
         for key in ((task, modality), (task, None), (None, modality), (None, None)):
             if key in self.route_mappings:
                 return self.sub_modules[self.route_mappings[key]]
@@ -381,14 +378,14 @@ class Router(InputModule):
         """
         origin = source.pretty(cls.config_file_name)
         config = cls.read_config(source)
-        types, structure, parameters = (_object(config, key, origin) for key in _PARTS)
+        types, structure, parameters = (part_of(config, key, origin) for key in _PARTS)
         offered = {
             "token": source.token, "cache_folder": source.cache, "revision": source.revision,
             "local_files_only": source.offline, "module_classes": module_classes, "trust_remote_code": False, **options,
         }  # fmt: skip
         whole = replace(source, subfolder="")
         parts: dict[str, nn.Module] = {}
-        for name in _ids(structure, types, origin):
+        for name in module_ids(structure, types, origin):
             path = source.at(name).subfolder
             wanted = part_class(
                 types[name], whole, origin, trust_remote_code=bool(offered["trust_remote_code"]),
@@ -397,19 +394,9 @@ class Router(InputModule):
             parts[name] = load_part(wanted, whole, path, offered)
         arguments = {**(init_defaults or {}), **parameters}
         if "route_mappings" in arguments:
-            arguments["route_mappings"] = _mappings(arguments["route_mappings"], origin)
+            arguments["route_mappings"] = read_mappings(arguments["route_mappings"], origin)
         routes = {route: [parts[name] for name in names] for route, names in structure.items()}
         return cls._build({"sub_modules": routes, **arguments}, source)
-
-
-def _key(key: Any) -> Key:
-    if not isinstance(key, tuple) or len(key) != 2:
-        raise InputError(f"route_mappings: a key must be (task or None, modality or None), got {key!r}")
-    return key[0], _sorted(key[1])
-
-
-def _sorted(modality: Any) -> Any:
-    return tuple(sorted(modality)) if isinstance(modality, (tuple, list)) else modality
 
 
 def _listed(names: Any) -> str:
@@ -423,39 +410,3 @@ def _are_messages(inputs: Sequence[Any]) -> bool:
 def _settable(module: Any, name: str) -> bool:
     declared = getattr(type(module), name, None)
     return not isinstance(declared, property) or declared.fset is not None
-
-
-def _object(config: dict[str, Any], key: str, origin: str) -> dict[str, Any]:
-    if key not in config:
-        raise MissingKeyError(f"{origin} must hold the key {key!r}")
-    if not isinstance(config[key], dict):
-        raise FolderError(f"{origin}: {key!r} must be an object, got {config[key]!r}")
-    return config[key]
-
-
-def _ids(structure: dict[str, Any], types: dict[str, Any], origin: str) -> list[str]:
-    """Return the id of each module that some route has, once and in order, all of them checked."""
-    found: dict[str, None] = {}
-    for route, names in structure.items():
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise FolderError(f"{origin}: route {route!r} must list ids of modules, got {names!r}")
-        for name in names:
-            if name not in types:
-                raise MissingKeyError(f"{origin}: route {route!r} names {name!r}, which 'types' lacks")
-            if not isinstance(types[name], str):
-                raise FolderError(f"{origin}: the type of {name!r} must be a string, got {types[name]!r}")
-            found[check_relative(name, origin)] = None
-    return list(found)
-
-
-def _mappings(saved: Any, origin: str) -> dict[Key, str]:
-    """Return the mappings of a folder, whose keys are tuples written as Python; one that is none is left out."""
-    if not isinstance(saved, dict) or not all(isinstance(route, str) for route in saved.values()):
-        raise FolderError(f"{origin}: 'route_mappings' must be an object of route names, got {saved!r}")
-    read: dict[Key, str] = {}
-    for text, route in saved.items():
-        try:
-            read[_key(ast.literal_eval(text))] = route
-        except (InputError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            logger.warning("%s: the route mapping %r is no pair of task and modality and is skipped", origin, text)
-    return read

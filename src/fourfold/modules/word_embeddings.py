@@ -17,8 +17,9 @@ from torch import nn
 
 from fourfold.containers import Tokens
 from fourfold.errors import InputError, MissingKeyError, UnknownModuleError, WeightsError
-from fourfold.modules._base import Features, InputModule, check_keys, construct, needed
+from fourfold.modules._base import Features, InputModule, needed
 from fourfold.modules._loading import foreign_class, save_code
+from fourfold.modules._settings import check_keys, construct
 from fourfold.modules.tokenizer import registry as tokenizers
 from fourfold.modules.tokenizer._base import WordTokenizer
 from fourfold.modules.tokenizer.transformers_tokenizer_wrapper import TransformersTokenizerWrapper

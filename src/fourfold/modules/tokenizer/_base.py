@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from fourfold.containers import Tokens
 from fourfold.errors import InputError, MissingFileError
-from fourfold.modules._base import construct
+from fourfold.modules._settings import construct
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
 from fourfold.text.inputs import short

@@ -1,0 +1,65 @@
+"""What a router's folder states, read and checked."""
+
+from __future__ import annotations
+
+import ast
+import logging
+from typing import Any
+
+from fourfold.errors import FolderError, InputError, MissingKeyError
+from fourfold.store.source import check_relative
+from fourfold.text.modality import Modality
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str | None, Modality | None]
+"""A task and a modality, None for any."""
+
+
+def mapping_key(key: Any) -> Key:
+    """Return a key of ``route_mappings`` with its modality in order; raises for what is no pair."""
+    if not isinstance(key, tuple) or len(key) != 2:
+        raise InputError(f"route_mappings: a key must be (task or None, modality or None), got {key!r}")
+    return key[0], sorted_modality(key[1])
+
+
+def sorted_modality(modality: Any) -> Any:
+    """Return a modality with the names of a combined one in order."""
+    return tuple(sorted(modality)) if isinstance(modality, (tuple, list)) else modality
+
+
+def part_of(config: dict[str, Any], key: str, origin: str) -> dict[str, Any]:
+    """Return one of the objects that a router's settings consist of."""
+    if key not in config:
+        raise MissingKeyError(f"{origin} must hold the key {key!r}")
+    if not isinstance(config[key], dict):
+        raise FolderError(f"{origin}: {key!r} must be an object, got {config[key]!r}")
+    return config[key]
+
+
+def module_ids(structure: dict[str, Any], types: dict[str, Any], origin: str) -> list[str]:
+    """Return the id of each module that some route has, once and in order, all of them checked."""
+    found: dict[str, None] = {}
+    for route, names in structure.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise FolderError(f"{origin}: route {route!r} must list ids of modules, got {names!r}")
+        for name in names:
+            if name not in types:
+                raise MissingKeyError(f"{origin}: route {route!r} names {name!r}, which 'types' lacks")
+            if not isinstance(types[name], str):
+                raise FolderError(f"{origin}: the type of {name!r} must be a string, got {types[name]!r}")
+            found[check_relative(name, origin)] = None
+    return list(found)
+
+
+def read_mappings(saved: Any, origin: str) -> dict[Key, str]:
+    """Return the mappings of a folder, whose keys are tuples written as Python; one that is none is left out."""
+    if not isinstance(saved, dict) or not all(isinstance(route, str) for route in saved.values()):
+        raise FolderError(f"{origin}: 'route_mappings' must be an object of route names, got {saved!r}")
+    read: dict[Key, str] = {}
+    for text, route in saved.items():
+        try:
+            read[mapping_key(ast.literal_eval(text))] = route
+        except (InputError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            logger.warning("%s: the route mapping %r is no pair of task and modality and is skipped", origin, text)
+    return read
