@@ -1,3 +1,4 @@
+import json
 import random
 import threading
 
@@ -5,7 +6,7 @@ import pytest
 from tests.support import TEXTS, TOKENIZERS, WORDS, wordpiece
 from tokenizers import Tokenizer
 
-from fourfold.errors import InputError
+from fourfold.errors import FolderError, InputError
 from fourfold.text.tokenizer import FastTokenizer, _cut
 
 
@@ -189,3 +190,24 @@ def test_tokens_within_a_text_after_a_prefix():
     # A token that begins in the prefix and ends after it is among them.
     starts, stops = found.within(10, 5)
     assert (starts.tolist(), stops.tolist()) == ([0, 3, 4], [3, 4, 5])
+
+
+def broken(change):
+    tree = json.loads(wordpiece().to_str())
+    change(tree)
+    return Tokenizer.from_str(json.dumps(tree))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: tree["post_processor"]["special_tokens"].pop("[SEP]"),
+        lambda tree: tree["model"]["vocab"].pop("[UNK]"),
+    ],
+    ids=["a template without its token", "no token for unknown words"],
+)
+def test_a_tokenizer_that_contradicts_itself_is_told(change, capfd):
+    tokenizer = FastTokenizer(broken(change), owned=True)
+    for call in (lambda: tokenizer.encode(["漢"]), lambda: tokenizer.prompt_length("漢")):
+        with pytest.raises(FolderError, match=r"tokenizer\.json is broken"):
+            call()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from fourfold.containers import Tokens
-from fourfold.errors import InputError
+from fourfold.errors import FolderError, InputError
 from fourfold.text.inputs import replace_surrogates
 
 # A text longer than this many characters a wanted token is cut before it is tokenised: a book costs as much as a page.
@@ -85,6 +85,11 @@ class FastTokenizer:
             tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.truncation_side)
         try:
             yield tokenizer
+        except BaseException as error:
+            # The Rust side raises plain exceptions, and panics over files that contradict themselves.
+            if type(error) is Exception or type(error).__name__ == "PanicException":
+                raise FolderError(f"tokenizer.json is broken; tokenising fails with: {error}") from error
+            raise
         finally:
             self._idle.append(tokenizer)
 
