@@ -28,7 +28,7 @@ HOMES = {
     "compat.paths": "DEPRECATED_MODULE_PATHS",
     "families._adapters": "PeftAdapterMixin=Adapters",
     "families._model": "BaseModel",
-    "families.model_card": "BaseModelCardData SentenceTransformerModelCardData generate_model_card",
+    "families.model_card": "BaseModelCardData generate_model_card",
     "logs": "disable_logging disabled_tqdm install_logger",
     "modules._base": "Module InputModule",
     "modules.router": "Asym=Router",
