@@ -101,6 +101,6 @@ def similarity_fct_name(similarity_fct: Callable[..., Any]) -> str:
         return find(owner.similarity_fn_name).__name__
     if name is not None:
         return name
-    config = getattr(similarity_fct, "get_config_dict", dict)()
+    config: dict[str, Any] = getattr(similarity_fct, "get_config_dict", dict)()
     shown = ", ".join(f"{key}={value!r}" for key, value in config.items())
     return f"{type(similarity_fct).__name__}({shown})" if config else type(similarity_fct).__name__
