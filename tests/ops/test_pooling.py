@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -165,3 +166,18 @@ def test_segments_tell_position_from_the_first_real_token():
     assert segments.position.tolist() == [2, 2, 3]
     assert segments.row.tolist() == [0, 1, 1]
     assert segments.count.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["cls", "last", "mean", "mean_sqrt", "weighted_mean"])
+@pytest.mark.parametrize("offsets", [[0, 2, 2], [0, 0, 2], [0, 0, 0]])
+@pytest.mark.parametrize("skip", [0, 1, 3])
+def test_a_packed_row_without_tokens_is_zero_and_takes_nothing_from_its_neighbours(name, offsets, skip):
+    hidden = torch.arange(1.0, 1 + 3 * offsets[-1]).reshape(-1, 3)
+    pool = getattr(pooling, name)
+    got = pool(hidden, Segments.from_offsets(torch.tensor(offsets), skip))
+    for row, (start, end) in enumerate(itertools.pairwise(offsets)):
+        if start == end:
+            assert not got[row].any()
+        else:
+            alone = pool(hidden[start:end], Segments.from_offsets(torch.tensor([0, end - start]), skip))
+            assert torch.equal(got[row], alone[0])

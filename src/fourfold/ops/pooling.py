@@ -22,7 +22,8 @@ class Segments:
         token: int64 ``[selected]``, index of each token that takes part; None means the first ``len(row)`` in order.
         row: int64 ``[selected]``, the row of each such token, ascending.
         position: int64 ``[selected]``, 1-based position of each such token within its text.
-        first: int64 ``[rows]``, index of each row's first token that takes part (of its first token if none does).
+        first: int64 ``[rows]``, index of each row's first token that takes part (of its first token if none does, and
+            -1 for a row of a packed batch that has no token at all).
         last: int64 ``[rows]``, index of each row's last token that takes part.
         count: int64 ``[rows]``, number of tokens that take part.
     """
@@ -45,14 +46,15 @@ class Segments:
         """
         offsets = offsets.long()
         start, count = offsets[:-1], offsets.diff()
+        own = torch.where(count > 0, start, -1)
         row = torch.repeat_interleave(torch.arange(len(count), device=offsets.device), count)
         place = torch.arange(len(row), device=offsets.device) - start[row]
         if not skip:
-            return cls(len(count), None, row, place + 1, start, offsets[1:] - 1, count)
+            return cls(len(count), None, row, place + 1, own, offsets[1:] - 1, count)
         kept = place >= skip
         taking = (count - skip).clamp(min=0)
         # A row that is shorter than what is skipped keeps its first token for cls, as if nothing were skipped.
-        first = torch.where(taking > 0, start + skip, start)
+        first = torch.where(taking > 0, start + skip, own)
         token = kept.nonzero().squeeze(1)
         return cls(len(count), token, row[token], place[token] + 1, first, offsets[1:] - 1, taking)
 
@@ -113,12 +115,16 @@ def _divided(total: Tensor, divisor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def cls(hidden: Tensor, segments: Segments) -> Tensor:
-    """Return each row's first token, ``[rows, width]``."""
-    return hidden[segments.first]
+    """Return each row's first token, ``[rows, width]``; zeros for a packed row without any."""
+    if not len(hidden):
+        return hidden.new_zeros(segments.rows, hidden.shape[-1])
+    return hidden[segments.first].masked_fill((segments.first < 0)[:, None], 0)
 
 
 def last(hidden: Tensor, segments: Segments) -> Tensor:
     """Return each row's last token, ``[rows, width]``; zeros for a row without tokens."""
+    if not len(hidden):
+        return hidden.new_zeros(segments.rows, hidden.shape[-1])
     return hidden[segments.last] * (segments.count > 0).to(hidden.dtype)[:, None]
 
 
