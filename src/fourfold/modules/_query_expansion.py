@@ -77,13 +77,17 @@ def token_id(expansion: QueryExpansion, tokenizer: Any) -> int:
     return found
 
 
-def longest(expansion: QueryExpansion, max_length: int | None) -> int | None:
-    """Return how many tokens of a query are kept.
+def set_length(options: dict[str, Any], expansion: QueryExpansion) -> None:
+    """Set how many tokens of a query the tokenizer keeps and pads to, whatever its options ask for."""
+    length = _longest(expansion, options.get("max_length"))
+    if length is not None:
+        options["max_length"] = length
+    if expansion["strategy"] == FIXED:
+        options["padding"] = "max_length"
 
-    Args:
-        expansion: The setting.
-        max_length: What a call asks for, else ``query_length``; None is no limit of its own.
-    """
+
+def _longest(expansion: QueryExpansion, max_length: int | None) -> int | None:
+    """Return how many tokens are kept where ``max_length`` is asked for; None is no limit of its own."""
     length = expansion["length"]
     if expansion["strategy"] == FIXED:
         if max_length not in (None, length):

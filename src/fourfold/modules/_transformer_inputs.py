@@ -16,7 +16,7 @@ from fourfold.ops.linear import steady_rows
 from fourfold.text import messages
 from fourfold.text.chat import ChatTemplate
 from fourfold.text.inputs import check_texts
-from fourfold.text.modality import Modality, raise_unsupported_modality_error
+from fourfold.text.modality import Modality, format_modality, raise_unsupported_modality_error
 from fourfold.text.prompts import prepend
 from fourfold.text.samples import Samples, sort_samples
 from fourfold.text.tokenizer import FastTokenizer
@@ -135,8 +135,12 @@ class TransformerInputs(InputModule):
     def _chats(
         self, samples: Samples, prompt: str | None, options: _processing.Options, kwargs: Mapping[str, Any]
     ) -> list[messages.Conversation]:
-        """Return a batch as conversations, after checking that the template shows both halves of pairs."""
+        """Return a batch as conversations, after checking that the model reads it, and both halves of pairs."""
         template = self.input_formatter
+        lacking = [kind for kind in samples.media if kind not in self.modality_config]
+        if lacking:
+            taken = ", ".join(map(format_modality, self.modalities))
+            raise InputError(f"the batch holds inputs of {', '.join(lacking)}; {type(self).__name__} takes: {taken}.")
         if kwargs.get("task") is not None and template.uses("task"):
             options.chat_template.setdefault("task", kwargs["task"])
         chats = messages.conversations(samples, template.message_format)
@@ -226,20 +230,17 @@ class TransformerInputs(InputModule):
             samples.values["text"] = prepend(prompt, samples.values["text"])
         if self.transformer_task == "retrieval":
             _processing.for_retrieval(samples, kwargs.get("task"))
-        if samples.modality == "text" and self._expands(kwargs):
-            features = self._expanded(samples, options)
-        else:
-            features = dict(_processing.call(self.processor, samples, options))
-        return self._finish(features, samples.modality, prompt, options)
-
-    def _expanded(self, samples: Samples, options: _processing.Options) -> Features:
-        expansion = self.query_expansion
-        length = _query_expansion.longest(expansion, options.text.get("max_length"))
-        options.text |= {} if length is None else {"max_length": length}
-        if expansion["strategy"] == _query_expansion.FIXED:
-            options.text["padding"] = "max_length"
+        expands = samples.modality == "text" and self._expands(kwargs)
+        if expands:
+            _query_expansion.set_length(options.text, self.query_expansion)
         features = dict(_processing.call(self.processor, samples, options))
-        return _query_expansion.expand(features, expansion, _query_expansion.token_id(expansion, self.tokenizer))
+        features = self._finish(features, samples.modality, prompt, options)
+        if expands:
+            expansion = self.query_expansion
+            features = _query_expansion.expand(
+                features, expansion, _query_expansion.token_id(expansion, self.tokenizer)
+            )
+        return features
 
     def _prepared_chats(
         self, samples: Samples, prompt: str | None, options: _processing.Options, kwargs: Mapping[str, Any]

@@ -40,6 +40,15 @@ class Samples:
     parts: list[Any] = field(default_factory=list)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    @property
+    def media(self) -> list[str]:
+        """Kinds of input other than text in the batch, besides those inside conversations."""
+        kinds = set(self.values)
+        for part in self.parts:
+            halves = (part.first, part.second) if isinstance(part, Pair) else (part,)
+            kinds.update(*(half for half in halves if isinstance(half, dict)))
+        return sorted(kinds - {"text"})
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -145,7 +154,7 @@ class _Details:
             return [self._video(part) for part in value]
         metadata = _ABSENT
         if isinstance(value, dict) and "array" in value:
-            metadata = value.get("video_metadata") or _ABSENT
+            metadata = _ABSENT if value.get("video_metadata") is None else value["video_metadata"]
             value = value["array"]
         self._videos.append((value, metadata))
         return [value] if is_frames(value) else value
