@@ -82,7 +82,8 @@ class TorchBackend:
 
     def run(self, batch: Tokens | Items) -> Features:
         """Return the model's features for a batch."""
-        fastest = contextlib.nullcontext() if self.compiled else fastest_linear(self.model.device)
+        tokens = len(batch) * int(batch.lengths.max(initial=1)) if isinstance(batch, Tokens) else None
+        fastest = contextlib.nullcontext() if self.compiled else fastest_linear(self.model.device, tokens)
         with torch.inference_mode(), fastest:
             return self.model(self.features(batch), **self.kwargs)
 
@@ -112,10 +113,15 @@ def _is_compiled(model: Any) -> bool:
     """Whether the model, or a part of it, runs as torch.compile has translated it."""
     if "torch._dynamo" not in sys.modules:
         return False
-    return any(
-        module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule"
-        for module in model.modules()
-    )
+    left = [model]  # a loop of its own: modules() costs a short text several times as much
+    while left:
+        module = left.pop()
+        if module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule":
+            return True
+        for part in module._modules.values():
+            if part is not None:
+                left.append(part)
+    return False
 
 
 def _is_library(cls: type, method: str) -> bool:

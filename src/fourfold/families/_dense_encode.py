@@ -111,11 +111,13 @@ class Options:
         padded = not self.vectors and self.output_value != "token_embeddings"
         return TorchBackend(model, self.prompt, self.kwargs, pad=padded)
 
-    def runner(self, model: Any) -> LocalRunner:
+    def runner(self, backend: TorchBackend) -> LocalRunner:
         """Return what runs batches and gives each row's result."""
-        backend = self.backend(model)
-        budget = _running.budget_for(backend, self.batch_size)
-        return LocalRunner(backend, budget, self.finish if self.vectors else self._features)
+        return LocalRunner(backend, _running.budget_for(backend, self.batch_size), self.finish)
+
+    def work(self, model: Any) -> LocalRunner:
+        """Return what does so in a worker process."""
+        return self.runner(self.backend(model))
 
     def part(self, count: int) -> Sink:
         """Return what collects the results of ``count`` rows."""
@@ -242,9 +244,10 @@ def _rows(model: Any, inputs: Iterable[Any], options: Options, window: int, rang
 
 
 def _runner(backend: TorchBackend, options: Options) -> Runner:
-    pool = options.pool
-    work = options if pool is None else replace(options, apart=True, pool=None, devices=None)
-    return _running.runner_for(backend, options.batch_size, work.runner, pool, options.chunk_size)
+    if options.pool is None:
+        return options.runner(backend)
+    work = replace(options, apart=True, pool=None, devices=None).work
+    return _running.pool_runner(options.pool, backend, options.batch_size, work, options.chunk_size)
 
 
 def _allocate(shape: tuple[int, ...], like: Any) -> Any:

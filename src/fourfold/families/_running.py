@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fourfold.backends.torch import TorchBackend
 from fourfold.engine.plan import Budget
-from fourfold.engine.run import LocalRunner, Runner
+from fourfold.engine.run import LocalRunner
 from fourfold.engine.workers import PoolRunner, WorkerPool
 from fourfold.errors import InputError
 
@@ -156,24 +156,22 @@ def checked_pool(pool: Any) -> WorkerPool:
     return pool
 
 
-def runner_for(
+def pool_runner(
+    pool: WorkerPool,
     backend: TorchBackend,
     batch_size: int,
     work: Callable[[Any], LocalRunner],
-    pool: WorkerPool | None = None,
     chunk_size: int | None = None,
-) -> Runner:
-    """Return what runs a call's batches.
+) -> PoolRunner:
+    """Return what runs a call's batches in the workers of a pool.
 
     Args:
-        backend: The model's, of this process.
+        pool: The workers.
+        backend: The model's, of this process, which tokenises.
         batch_size: The caller's bound of a batch.
-        work: Makes the runner of a model, here or, pickled, in a worker.
-        pool: Workers; None runs here.
+        work: Makes, in a worker, the runner of its model; it is pickled.
         chunk_size: Most inputs handed to a worker at a time.
     """
-    if pool is None:
-        return work(backend.model)
     kinds = [device.partition(":")[0] for device in pool.devices]
     return PoolRunner(pool, work, budget_for(backend, batch_size, kinds), chunk_size)
 

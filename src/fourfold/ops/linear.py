@@ -22,6 +22,9 @@ from torch.overrides import TorchFunctionMode
 
 # oneDNN must win by this much in the trial, so that noise alone changes nothing.
 _CLEARLY_FASTER = 1.1
+# A function mode costs some microseconds for each of the hundreds of functions that a forward calls: more than a faster
+# product of few rows saves.
+_FEW_TOKENS = 128
 
 
 class _Inference(TorchFunctionMode):
@@ -80,10 +83,16 @@ def _steady(product: Callable[..., Tensor], states: Tensor, weight: Tensor, bias
     return product(padded, weight, bias)[:rows].view(*states.shape[:-1], weight.shape[0])
 
 
-def fastest_linear(device: torch.device) -> AbstractContextManager[Any]:
-    """Return a context in which inference on ``device`` uses the faster library; it changes no other thread."""
+def fastest_linear(device: torch.device, tokens: int | None = None) -> AbstractContextManager[Any]:
+    """Return a context in which inference on ``device`` uses the faster library; it changes no other thread.
+
+    Args:
+        device: Where the model is.
+        tokens: How many will run, where that is known: for few the choice is not worth what it costs to make.
+    """
     # The operator takes no part in autograd, and would not see that autocast wants another type.
     usable = device.type == "cpu" and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+    usable = usable and (tokens is None or tokens > _FEW_TOKENS)
     return _Inference(onednn_wins()) if usable else contextlib.nullcontext()
 
 
