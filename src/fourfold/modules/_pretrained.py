@@ -82,6 +82,18 @@ def source_of(name: str, kwargs: Mapping[str, Any]) -> Source:
     )  # fmt: skip
 
 
+def from_cache(name: str, kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the cache's folder in place of a hub name whose files may come from there only, and its arguments.
+
+    transformers asks the hub for some optional files even when it is told not to, with waits between its tries. About
+    a folder of this machine it asks nobody.
+    """
+    folder = source_of(name, kwargs).cached()
+    if folder is None:
+        return name, dict(kwargs)
+    return str(folder), {key: value for key, value in kwargs.items() if key not in ("revision", "cache_dir")}
+
+
 # -- adapters ----------------------------------------------------------------------------------------------------------
 
 
@@ -124,8 +136,10 @@ def config(name: str, kwargs: dict[str, Any], task: str = "feature-extraction") 
         require("peft", "peft", f"The adapter {source.pretty(ADAPTER_FILE)}")
         if source.file("config.json") is None:
             name, kwargs = base, for_base(kwargs)
+    place, arguments = from_cache(name, kwargs)
     with reading(source.pretty(), "config.json"):
-        loaded = AutoConfig.from_pretrained(name, **kwargs)
+        loaded = AutoConfig.from_pretrained(place, **arguments)
+    loaded._name_or_path = name
     _switch_cache_off(loaded, kwargs)
     _warn_of_attention(loaded)
     if task == "sequence-classification" and "num_labels" not in kwargs:
@@ -193,8 +207,11 @@ def _load(cls: Any, name: str, config: Any, given: dict[str, Any]) -> Any:
     kwargs = {"ignore_mismatched_sizes": True, **given, "output_loading_info": True}
     if not cls.__name__.startswith("Auto"):
         kwargs.pop("trust_remote_code", None)
+    place, kwargs = from_cache(name, kwargs)
     with reading(source_of(name, given).pretty(), "config.json or the weights"):
-        loaded, info = cls.from_pretrained(name, config=config, **kwargs)
+        loaded, info = cls.from_pretrained(place, config=config, **kwargs)
+    if place != name:
+        loaded.name_or_path = loaded.config._name_or_path = name
     if info["mismatched_keys"] and "ignore_mismatched_sizes" not in given:
         wrong = [
             f"{key!r} has shape {tuple(got)}, config.json asks for {tuple(want)}"

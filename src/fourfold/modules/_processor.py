@@ -38,9 +38,12 @@ def load(name: str, config: Any, kwargs: dict[str, Any], max_seq_length: int | N
     if base is not None and not any(source.file(file) for file in _TOKENIZER_FILES):
         name, kwargs = base, _pretrained.for_base(kwargs)
         source = _pretrained.source_of(name, kwargs)
+    place, arguments = _pretrained.from_cache(name, kwargs)
     with _pretrained.reading(source.pretty(), "the processor's or tokenizer's files"):
-        loaded = _loader(any(source.file(file) for file in _MEDIA_FILES)).from_pretrained(name, **kwargs)
+        loaded = _loader(any(source.file(file) for file in _MEDIA_FILES)).from_pretrained(place, **arguments)
     tokenizer = tokenizer_of(loaded)
+    if tokenizer is not None and place != name:
+        tokenizer.name_or_path = name
     positions = getattr(config, "max_position_embeddings", None)
     if tokenizer is not None and kwargs.get("model_max_length") is None and positions not in (None, -1):
         tokenizer.model_max_length = min(tokenizer.model_max_length, positions)

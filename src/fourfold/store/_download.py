@@ -47,6 +47,9 @@ def is_commit(revision: str | None) -> bool:
 def resolve(source: Source) -> Resolved:
     """Find the commit of a hub source's branch or tag, by at most one request.
 
+    A commit is what it is; one that the cache holds, in whole or in part, costs a request all the same, which says
+    whether the hub can be reached for what is not there.
+
     A repository that is absent or private falls back to the cache, and so does everything when the hub cannot be
     reached: the one failed request then stands for all others of the load. Any other answer, such as a rate limit, is
     logged and leaves the revision as it is.
@@ -66,7 +69,7 @@ def resolve(source: Source) -> Resolved:
         RevisionNotFoundError,
     )
 
-    if source.offline or is_commit(source.revision):
+    if source.offline or (is_commit(source.revision) and snapshot(source) is None):
         return Resolved(source.revision, source.offline)
     cached = _cached_commit(source)
     try:
@@ -92,7 +95,7 @@ def resolve(source: Source) -> Resolved:
         return _unreachable(source, cached, error)
     except Exception as error:
         return _unreachable(source, cached, error)
-    if found:
+    if found and not is_commit(source.revision):
         _remember_commit(source, found)
     return Resolved(found or source.revision, source.offline)
 
@@ -117,9 +120,9 @@ def file(source: Source, inside: str) -> Path | None:
     from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        if is_commit(source.revision):
+        if source.offline or is_commit(source.revision):
             known = try_to_load_from_cache(source.name, inside, source.cache_folder, source.revision)
-            if known is not None:
+            if known is not None or source.offline:
                 return Path(known) if isinstance(known, str) else None
         return Path(hf_hub_download(source.name, inside, **_hub(source)))
     except LocalEntryNotFoundError as error:
@@ -138,8 +141,11 @@ def folder(source: Source, inside: str) -> Path | None:
     """
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RevisionNotFoundError
 
+    if source.offline:
+        held = snapshot(source)
+        return held / inside if held is not None and (held / inside).is_dir() else None
     try:
-        root = _snapshot(source, inside, offline=source.offline)
+        root = _snapshot(source, inside, offline=False)
     except HFValidationError:
         return None
     except LocalEntryNotFoundError as error:
@@ -155,8 +161,6 @@ def folder(source: Source, inside: str) -> Path | None:
     found = Path(root, inside)
     if found.is_dir():
         return found
-    if source.offline:
-        return None
     raise MissingFileError(f"{source.pretty()} is missing: the repository has no such folder")
 
 
@@ -207,7 +211,16 @@ def _ref(source: Source) -> Path:
     return _storage(source) / "refs" / (source.revision or "main")
 
 
+def snapshot(source: Source) -> Path | None:
+    """Return the cache's folder of a commit, which may lack some of its files, or None if it has none."""
+    commit = _cached_commit(source)
+    held = _storage(source) / "snapshots" / commit if commit else None
+    return held if held is not None and held.is_dir() else None
+
+
 def _cached_commit(source: Source) -> str | None:
+    if is_commit(source.revision):
+        return source.revision
     try:
         commit = _ref(source).read_text().strip()
     except (OSError, ValueError):

@@ -160,8 +160,9 @@ class Source:
     def pinned(self, purpose: str = "") -> Source:
         """Return this source with its branch or tag resolved to one commit, so that all files are of one state.
 
-        Local folders and commits cost no request. Where the hub cannot be reached, the result is an offline source of
-        the commit that the cache holds, so that a whole load waits for one time-out, not for one per file.
+        Local folders cost no request, nor commits of which the cache holds nothing or all. Where the hub cannot be
+        reached, the result is an offline source of the commit that the cache holds, so that a whole load waits for one
+        time-out, not for one per file.
 
         Args:
             purpose: What the files are for. If :meth:`settle` was called on this commit for the same purpose before,
@@ -172,9 +173,15 @@ class Source:
         """
         if self.is_local:
             return self
+        if purpose and _download.is_complete(self, purpose):
+            return replace(self, offline=True)
         resolved = _download.resolve(self)
         found = replace(self, revision=resolved.revision, offline=resolved.offline, note=resolved.note)
         return replace(found, offline=True) if purpose and _download.is_complete(found, purpose) else found
+
+    def cached(self) -> Path | None:
+        """Return the folder of the cache that holds an offline source's files; None for all other sources."""
+        return None if self.is_local or not self.offline else _download.snapshot(self)
 
     def settle(self, purpose: str) -> None:
         """Remember in the cache that everything which ``purpose`` needs of this commit was found."""
