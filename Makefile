@@ -21,6 +21,8 @@ PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 READY := $(VENV)/.ready
 DEMO_READY := $(DEMO_VENV)/.ready
 OLDEST_READY := $(OLDEST_VENV)/.ready
+# The whole suite runs in two processes, a file in one of them; a part of it is done before they would have started.
+IN_PARALLEL := -n 2 --dist loadfile
 COMPAT_CLIENTS := keybert bertopic mteb
 BENCHMARKS = $(sort $(wildcard benchmarks/[a-z]*.py))
 
@@ -55,7 +57,7 @@ demo: $(DEMO_READY)
 	@$(DEMO_VENV)/bin/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(if $(ARGS),,$(IN_PARALLEL)) $(ARGS)
 
 # The lower bounds of pyproject.toml, tested: parity needs a newer transformers than the oldest.
 $(OLDEST_READY): constraints-oldest.txt pyproject.toml | python-is-new-enough

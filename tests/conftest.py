@@ -27,7 +27,8 @@ def _quiet_torch():
     except ImportError:
         yield
         return
-    torch.set_num_threads(2)
+    # Workers of pytest-xdist share the cores among themselves.
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
     logging.disable_progress_bar()
     yield
 
