@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from tests import tolerances
-from tests.support import TEXTS
+from tests.support import TEXTS, saved_with
 
 import fourfold
 from fourfold import SentenceTransformer
@@ -67,3 +67,34 @@ def test_a_folder_without_a_model_is_an_error(tmp_path):
 def test_without_a_network_a_local_model_loads(no_network):
     fourfold.load(tiny_folder("dense", "static")).encode(TEXTS)
     fourfold.load(tiny_folder(), device="cpu").encode(TEXTS)
+
+
+@pytest.mark.parametrize("name", ["bert", "static"])
+def test_settings_that_are_given_win_over_saved_ones(tmp_path, name):
+    saved = {"prompts": {"query": "saved ", "extra": "more "}, "default_prompt_name": "query", "truncate_dim": 20}
+    folder = saved_with(tmp_path / "m", tiny_folder("dense", name), similarity_fn_name="dot", **saved)
+    given = {"prompts": {"query": "q "}, "default_prompt_name": "extra", "similarity_fn_name": "euclidean"}
+    for options in ({}, {**given, "truncate_dim": 7}):
+        encoder, model = fourfold.load(folder, **options), SentenceTransformer(str(folder), **options)
+        assert encoder.backend == ("static" if name == "static" else "torch")
+        for setting in ("prompts", "default_prompt_name", "similarity_fn_name"):
+            assert getattr(encoder, setting) == getattr(model, setting)
+        assert encoder.get_embedding_dimension() == model.get_embedding_dimension()
+        np.testing.assert_allclose(encoder.encode(TEXTS), model.encode(TEXTS), rtol=0, atol=tolerances.BATCH)
+
+
+@pytest.mark.parametrize("wrong", [{"default_prompt_name": "nobody"}, {"similarity_fn_name": "maxsim"}])
+@pytest.mark.parametrize("name", ["bert", "static"])
+def test_settings_that_do_not_fit_are_refused(name, wrong):
+    with pytest.raises(InputError):
+        fourfold.load(tiny_folder("dense", name), **wrong)
+
+
+def test_a_saved_similarity_of_another_family_is_ignored(tmp_path):
+    folder = saved_with(tmp_path / "m", tiny_folder("dense", "static"), similarity_fn_name="maxsim")
+    assert fourfold.load(folder).similarity_fn_name == "cosine"
+
+
+def test_an_unknown_option_is_refused():
+    with pytest.raises(TypeError, match="wrong"):
+        fourfold.load(tiny_folder(), wrong=1)

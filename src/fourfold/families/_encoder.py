@@ -19,7 +19,7 @@ from fourfold.engine.run import LocalRunner, run, stream
 from fourfold.errors import InputError
 from fourfold.families._chunks import Cutting, chunked, each_alone
 from fourfold.ops.quantize import as_array
-from fourfold.ops.similarity import Vectors, compare
+from fourfold.ops.similarity import SimilarityFunction, Vectors, compare, similarity_name
 from fourfold.store.fingerprint import fingerprint
 from fourfold.store.manifest import ModelConfig
 from fourfold.store.source import Source
@@ -228,13 +228,29 @@ class StaticDenseEncoder(DenseEncoder):
 
     backend = "static"
 
-    def __init__(self, source: Source) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        prompts: dict[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        similarity_fn_name: str | None = None,
+        truncate_dim: int | None = None,
+    ) -> None:
         from fourfold.backends.static import StaticBackend
 
-        config = ModelConfig.read(source)
+        saved = ModelConfig.read(source)
+        known = SimilarityFunction.possible_values()
+        config = ModelConfig(
+            prompts=prompting.merge(prompts, saved.prompts, ()),
+            default_prompt_name=saved.default_prompt_name if default_prompt_name is None else default_prompt_name,
+            similarity_fn_name=saved.similarity_fn_name if saved.similarity_fn_name in known else None,
+        )
         super().__init__(source, config)
+        if similarity_fn_name is not None:
+            self.similarity_fn_name = similarity_name(similarity_fn_name)
         self._static = StaticBackend.open(source)
-        self._truncate_dim = config.extra.get("truncate_dim")
+        self._truncate_dim = saved.extra.get("truncate_dim") if truncate_dim is None else truncate_dim
 
     def get_embedding_dimension(self) -> int:
         """Return the width of the vectors."""

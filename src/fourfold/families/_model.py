@@ -152,7 +152,7 @@ class BaseModel(Placement, Sharing, Adapters, Merging, Parts, Processes, nn.Sequ
 
     def _validate_prompts(self) -> None:
         """Blank the prompts that nobody set, and check that the default prompt is one of them."""
-        self.prompts = {name: text if text is not None else "" for name, text in self.prompts.items()}
+        self.prompts = prompting.blanked(self.prompts)
         prompting.check_default(self.prompts, self.default_prompt_name)
         if set_ := [name for name, text in self.prompts.items() if text]:
             logger.info("%d prompts: %s", len(set_), ", ".join(set_))
@@ -260,9 +260,7 @@ class BaseModel(Placement, Sharing, Adapters, Merging, Parts, Processes, nn.Sequ
 
     def _parse_model_config(self, model_config: dict[str, Any]) -> None:
         """Take the settings of ``config_sentence_transformers.json`` that the caller did not give."""
-        for name, text in (model_config.get("prompts") or {}).items():
-            if self.prompts.get(name) is None:
-                self.prompts[name] = text
+        self.prompts = prompting.filled(self.prompts, model_config.get("prompts") or {})
         if self.default_prompt_name is None:
             self.default_prompt_name = model_config.get("default_prompt_name")
 

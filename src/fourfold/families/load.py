@@ -11,6 +11,8 @@ from fourfold.errors import InputError, did_you_mean, require
 from fourfold.families._encoder import DenseEncoder, StaticDenseEncoder, TorchDenseEncoder
 from fourfold.store.source import Source, locate
 
+# What a model can be told that is nothing of torch's.
+_STATIC_OPTIONS = ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")
 BACKENDS = ("auto", "static", "torch")
 BUILTIN = Path(__file__).parent.parent / "builtin" / "dense"
 
@@ -35,7 +37,8 @@ def load(
         token: Hub token.
         cache_folder: Folder for downloads.
         local_files_only: Never use the network.
-        **options: Further arguments of ``SentenceTransformer``, such as ``device`` or ``dtype``, for the torch backend.
+        **options: Further arguments of ``SentenceTransformer``: ``prompts``, ``default_prompt_name``,
+            ``similarity_fn_name`` and ``truncate_dim`` for any backend, all others for torch alone.
 
     Raises:
         InputError: If the backend is unknown or cannot run the model.
@@ -51,9 +54,10 @@ def load(
         )
     name = str(BUILTIN) if name_or_path is None else locate(str(name_or_path), "sentence-transformers")
     source = Source(name, revision, token, cache_folder, local_files_only).pinned()
-    if backend == "static" or (backend == "auto" and not options and StaticBackend.fits(source)):
-        if options:
-            raise InputError(f"the static backend takes no {', '.join(options)}")
-        return StaticDenseEncoder(source)
+    others = [option for option in options if option not in _STATIC_OPTIONS]
+    if backend == "static" or (backend == "auto" and not others and StaticBackend.fits(source)):
+        if others:
+            raise InputError(f"the static backend takes no {', '.join(others)}")
+        return StaticDenseEncoder(source, **options)
     require("torch", "torch", f"the model {name}")
     return TorchDenseEncoder(source, **options)

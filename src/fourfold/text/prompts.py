@@ -15,12 +15,20 @@ QUERY_NAMES = ("query",)
 DOCUMENT_NAMES = ("document", "passage", "corpus")
 
 
-def merge(given: Mapping[str, str] | None, saved: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+def merge(given: Mapping[str, str | None] | None, saved: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
     """Return a model's prompts: those given win over those saved, and each of ``names`` exists, blank if unset."""
-    prompts = dict.fromkeys(names, "")
-    prompts.update(saved)
-    prompts.update(given or {})
-    return prompts
+    return blanked(filled({**dict.fromkeys(names), **(given or {})}, saved))
+
+
+def filled(prompts: Mapping[str, str | None], saved: Mapping[str, str]) -> dict[str, str | None]:
+    """Return prompts with those that are unset (absent or None) taken from a saved model."""
+    missing = {name: text for name, text in saved.items() if prompts.get(name) is None}
+    return {**prompts, **missing}
+
+
+def blanked(prompts: Mapping[str, str | None]) -> dict[str, str]:
+    """Return prompts with those that are unset made blank."""
+    return {name: "" if text is None else text for name, text in prompts.items()}
 
 
 def check_default(prompts: Mapping[str, str], default_name: str | None) -> None:
