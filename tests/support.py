@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
+import re
 import string
 from pathlib import Path
 
+import pytest
+from packaging.version import Version
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+# Encoders such as BERT's run packed through an attention interface that they have had since transformers 5.
+needs_packing = pytest.mark.skipif(
+    Version(importlib.metadata.version("transformers")) < Version("5"), reason="encoders pack since transformers 5"
+)
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "text", "words", "long", "short"]
 
@@ -115,3 +124,10 @@ def hub_cache(root, name, folder, commit=COMMIT):
     (storage / "refs").mkdir()
     (storage / "refs" / "main").write_text(commit)
     return str(root)
+
+
+def named(value: object) -> str:
+    """Return an object's name in a test's id: the same in every process, so without addresses and hash order."""
+    if isinstance(value, set):
+        return f"{{{', '.join(sorted(map(named, value)))}}}"
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))

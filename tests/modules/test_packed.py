@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from tests import tolerances
+from tests.support import needs_packing
 
 from fourfold.modules import _packed
 from fourfold.ops.attention import CAUSAL, FULL, Packing, Window, grouped
@@ -58,6 +59,7 @@ def model(tmp_path):
     return transformers.AutoModel.from_pretrained(checkpoint("bert", tmp_path)).eval()
 
 
+@needs_packing
 def test_the_self_check_sees_a_model_whose_numbers_differ(model, monkeypatch):
     assert _packed.prepare(model)
     assert _packed.runs_packed(model, 0, 60, 0)
@@ -73,6 +75,7 @@ def test_the_self_check_leaves_the_mode_as_it_was(model):
         assert model.training is mode
 
 
+@needs_packing
 def test_the_ordinary_attention_can_be_given_back(model):
     _packed.prepare(model)
     assert model.config._attn_implementation == _packed.ATTENTION

@@ -3,6 +3,7 @@ import logging
 import pytest
 import torch
 from tests.checkpoints import FLAT, with_template
+from tests.support import needs_packing
 
 from fourfold import notices
 from fourfold.errors import InputError
@@ -110,6 +111,7 @@ def test_a_length_of_one_call(bert, caplog, expansion, asked, width, warned):
     assert warned is None or warned in caplog.text
 
 
+@needs_packing
 def test_documents_and_inputs_without_a_task_are_as_always(bert):
     module, plain = Transformer(bert, query_expansion=MIN), Transformer(bert)
     for task in ("document", None):

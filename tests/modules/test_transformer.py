@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from tests import tolerances
-from tests.support import TEXTS
+from tests.support import TEXTS, needs_packing
 
 from fourfold.errors import FolderError, InputError
 from fourfold.modules import Transformer
@@ -51,6 +51,7 @@ def test_pairs_have_segment_ids(bert):
     assert got["token_type_ids"].sum() > 0
 
 
+@needs_packing
 def test_packed_pairs_are_padded_pairs(bert):
     module = Transformer(bert).eval()
     pairs = [("the text", "a"), ("a", "the short world"), "no pair"]
@@ -177,6 +178,7 @@ def test_left_truncation_of_the_tokenizer_is_kept(bert):
 # -- packing -----------------------------------------------------------------------------------------------------------
 
 
+@needs_packing
 @pytest.mark.parametrize(("asked", "packs"), [(None, True), (True, True), (False, False)])
 def test_unpad_inputs_asks_and_is_saved(bert, tmp_path, asked, packs):
     module = Transformer(bert, unpad_inputs=asked)
@@ -189,6 +191,7 @@ def test_unpad_inputs_asks_and_is_saved(bert, tmp_path, asked, packs):
     assert Transformer.load(str(tmp_path)).packed is packs
 
 
+@needs_packing
 def test_switching_goes_both_ways(bert):
     module = Transformer(bert)
     for asked in (False, None, True, False, True):

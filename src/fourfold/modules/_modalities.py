@@ -106,7 +106,9 @@ def of_processor(processor: Any) -> list[Modality]:
     )
 
     if isinstance(processor, ProcessorMixin):
-        return [kind for part, kind in _PARTS.items() if getattr(processor, part, None) is not None]
+        # Asked for by name, since some processors warn when asked for a part under a name that it has had.
+        named = getattr(processor, "attributes", None) or processor.get_attributes()
+        return [kind for part, kind in _PARTS.items() if part in named and getattr(processor, part, None) is not None]
     if isinstance(processor, PreTrainedTokenizerBase):
         return ["text"]
     names = {base.__name__ for base in type(processor).__mro__}
