@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests import tolerances
-from tests.support import TEXTS, whole_words
+from tests.support import TEXTS, named, whole_words
 
 from fourfold import SentenceTransformer
 from fourfold.modules import Normalize, Pooling, StaticEmbedding, Transformer
@@ -57,7 +57,7 @@ def test_flags_choose_the_form(model, rows, numpy, tensor, kind):
     assert len(model.encode(TEXTS[:1], **flags)) == 1
 
 
-@pytest.mark.parametrize("empty", [[], (), np.array([], dtype=object), np.array([], dtype=str)], ids=repr)
+@pytest.mark.parametrize("empty", [[], (), np.array([], dtype=object), np.array([], dtype=str)], ids=named)
 @pytest.mark.parametrize("options", [{}, {"precision": "binary"}, {"normalize_embeddings": True}, {"truncate_dim": 3}])
 def test_an_empty_batch(model, empty, options):
     got = model.encode(empty, **options)
@@ -144,14 +144,14 @@ def test_texts_of_dictionaries(model):
 @pytest.mark.parametrize(
     "bad",
     [None, 3, math.nan, b"bytes", 2.5, True, ["a", "b", "c"], {"x": 1}, {"a"}, np.array([1.0]), object()],
-    ids=repr,
+    ids=named,
 )
 def test_inputs_that_are_no_texts_are_refused_with_their_place(model, bad):
     with pytest.raises(ValueError, match=f"position 2: {type(bad).__name__}"):
         model.encode(["fine", "fine", bad])
 
 
-@pytest.mark.parametrize("bad", [None, 3, b"bytes", {"a", "b"}, (text for text in "ab"), np.array([1.0])], ids=repr)
+@pytest.mark.parametrize("bad", [None, 3, b"bytes", {"a", "b"}, (text for text in "ab"), np.array([1.0])], ids=named)
 def test_single_inputs_that_are_no_texts_are_refused(model, bad):
     with pytest.raises(ValueError, match="Unsupported input type"):
         model.encode(bad)

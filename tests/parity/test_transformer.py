@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tests.checkpoints import FLAT, STRUCTURED, adapter, clip, images, llava, with_head, with_template
-from tests.support import TEXTS
+from tests.support import TEXTS, named
 from tests.tolerances import PACKED
 
 from fourfold import SentenceTransformer
@@ -284,7 +284,7 @@ def tried(function, *arguments):
 
 
 @pytest.mark.parametrize("supported", SUPPORTED, ids=str)
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: repr(sample)[:40])
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: named(sample)[:40])
 def test_the_modality_of_a_sample(st, sample, supported):
     from sentence_transformers.base import modality
 
@@ -292,7 +292,7 @@ def test_the_modality_of_a_sample(st, sample, supported):
 
 
 @pytest.mark.parametrize(
-    "batch", [["a", PICTURES[0]], PICTURES, [], [{"text": "a"}, "b"], [("a", PICTURES[0])]], ids=str
+    "batch", [["a", PICTURES[0]], PICTURES, [], [{"text": "a"}, "b"], [("a", PICTURES[0])]], ids=named
 )
 def test_the_modality_of_a_batch(st, batch):
     from sentence_transformers.base import modality
@@ -321,7 +321,7 @@ BATCHES = [
 
 
 @pytest.mark.parametrize("supported", SUPPORTED[1:], ids=str)
-@pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: repr(batch)[:40])
+@pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: named(batch)[:40])
 def test_how_a_batch_is_sorted_and_written_as_messages(st, batch, supported):
     from sentence_transformers.base.modality import InputFormatter
 

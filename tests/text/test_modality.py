@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.support import named
 
 from fourfold.errors import InputError
 from fourfold.text import modality
@@ -43,7 +44,7 @@ EVERYTHING = ["text", "image", "audio", "video", "message"]
         ({"array": np.zeros(3), "sampling_rate": 16000}, "audio"),
         ({"array": np.zeros((2, 3, 4, 4)), "video_metadata": None}, "video"),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_what_a_sample_is(sample, kind):
     assert infer_modality(sample) == kind
