@@ -75,6 +75,13 @@ def test_methods_take_the_same_arguments(classes, name):
     assert [p[0] for p in ours] == [p[0] for p in theirs]
 
 
+def test_the_constructor_takes_the_same_arguments(classes):
+    ours, theirs = (inspect.signature(cls).parameters for cls in classes)
+    assert ours.keys() - theirs.keys() == {"dtype"}
+    for name, parameter in theirs.items():
+        assert (ours[name].kind, ours[name].default) == (parameter.kind, parameter.default), name
+
+
 @pytest.mark.parametrize("value", ["model_type", "default_huggingface_organization", "SUPPORTED_SIMILARITY_FN_NAMES"])
 def test_class_attributes(classes, value):
     ours, theirs = classes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import logging
 import os
@@ -10,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, TypeVar
 
 import torch
 from torch import nn
@@ -35,10 +36,54 @@ from fourfold.text import prompts as prompting
 
 logger = logging.getLogger(__name__)
 
+_Init = TypeVar("_Init", bound=Callable[..., None])
+
 BACKENDS = ("torch", "onnx", "openvino")
 
 Loaded = tuple["list[nn.Module] | OrderedDict[str, nn.Module]", "dict[str, list[str]]"]
 """Modules, and the names of ``encode`` keywords that each takes besides its own."""
+
+
+class ModelOptions(TypedDict, total=False):
+    """Constructor arguments of every family, beside ``model_name_or_path``, ``modules`` and ``device``.
+
+    Attributes:
+        prompts: Prompts by name. They win over those saved with the model, also where they are blank.
+        default_prompt_name: The prompt of calls that name none; None is the saved one.
+        cache_folder: Folder for downloads; None is ``SENTENCE_TRANSFORMERS_HOME``, else the hub's default.
+        trust_remote_code: Whether code outside this library, which a folder names, may run.
+        revision: Branch, tag or commit of the hub.
+        local_files_only: Never use the network.
+        token: Hub token, True for the stored one.
+        model_kwargs: For the ``from_pretrained`` of the transformers model, such as ``dtype``, ``attn_implementation``
+            or ``device_map``.
+        processor_kwargs: For that of its tokenizer or processor.
+        config_kwargs: For that of its config.
+        model_card_data: What the model card says; None is the family's default.
+        backend: ``torch``; ``onnx`` and ``openvino`` are names of the contract that are not supported yet.
+    """
+
+    prompts: dict[str, str] | None
+    default_prompt_name: str | None
+    cache_folder: str | None
+    trust_remote_code: bool
+    revision: str | None
+    local_files_only: bool
+    token: bool | str | None
+    model_kwargs: dict[str, Any] | None
+    processor_kwargs: dict[str, Any] | None
+    config_kwargs: dict[str, Any] | None
+    model_card_data: Any
+    backend: str
+
+
+def shows_model_options(init: _Init) -> _Init:
+    """Put the names of :class:`ModelOptions` into a constructor's signature, in place of ``**kwargs``."""
+    own, shared = inspect.signature(init), inspect.signature(BaseModel.__init__)
+    named = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = [shared.parameters[name] for name in ModelOptions.__annotations__]
+    init.__signature__ = own.replace(parameters=[*named, *options])  # type: ignore[attr-defined]
+    return init
 
 
 class BaseModel(Placement, Sharing, Adapters, Merging, Parts, Processes, nn.Sequential, ABC, metaclass=Shown):

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from fourfold.engine.workers import WorkerPool
 from fourfold.errors import InputError
 from fourfold.families import _dense_chunks, _dense_encode
 from fourfold.families._dense_legacy import DenseLegacy
-from fourfold.families._model import BaseModel, Loaded
+from fourfold.families._model import BaseModel, Loaded, ModelOptions, shows_model_options
 from fourfold.families._signatures import returns_by_flags, streams_by_flags
 from fourfold.families.model_card import BaseModelCardData, SentenceTransformerModelCardData
 from fourfold.modules.pooling import Pooling
@@ -25,6 +25,9 @@ from fourfold.notices import renamed_keywords
 from fourfold.ops import similarity
 from fourfold.ops.similarity import SimilarityFunction, Vectors, similarity_name
 from fourfold.text import prompts as prompting
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +47,7 @@ class SentenceTransformer(DenseLegacy, BaseModel):
         similarity_fn_name: ``cosine``, ``dot``, ``euclidean`` or ``manhattan``.
         truncate_dim: Keep only this many leading numbers of each vector.
         use_auth_token: Older name of ``token``.
-        **kwargs: ``prompts``, ``default_prompt_name``, ``cache_folder``, ``trust_remote_code``, ``revision``,
-            ``local_files_only``, ``token``, ``model_kwargs``, ``processor_kwargs``, ``config_kwargs``,
-            ``model_card_data`` and ``backend``, as for every family.
+        **kwargs: Those of every family: :class:`~fourfold.families._model.ModelOptions`.
 
     >>> from fourfold.testing import tiny
     >>> model = tiny("dense")
@@ -61,6 +62,7 @@ class SentenceTransformer(DenseLegacy, BaseModel):
     SUPPORTED_SIMILARITY_FN_NAMES: ClassVar[tuple[str, ...]] = ("cosine", "dot", "euclidean", "manhattan")
     _similarity: str | None
 
+    @shows_model_options
     @renamed_keywords(tokenizer_kwargs="processor_kwargs")
     def __init__(
         self,
@@ -72,7 +74,7 @@ class SentenceTransformer(DenseLegacy, BaseModel):
         similarity_fn_name: str | SimilarityFunction | None = None,
         truncate_dim: int | None = None,
         use_auth_token: bool | str | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[ModelOptions],
     ) -> None:
         if use_auth_token is not None:
             if kwargs.get("token") is not None:
