@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fourfold.modules.mlm_transformer import MLMTransformer as MLMTransformer
     from fourfold.modules.normalize import Normalize as Normalize
     from fourfold.modules.pooling import Pooling as Pooling
+    from fourfold.modules.router import Router as Router
     from fourfold.modules.static_embedding import StaticEmbedding as StaticEmbedding
     from fourfold.modules.transformer import Transformer as Transformer
     from fourfold.modules.weighted_layer_pooling import WeightedLayerPooling as WeightedLayerPooling
