@@ -457,6 +457,14 @@ def test_modules_can_be_replaced_and_appended():
     assert np.abs(model.encode(TEXTS) - other.encode(TEXTS)).max() > 1e-3
 
 
+def test_encoding_leaves_every_part_in_evaluation_mode():
+    model = tiny().eval()
+    want = model.encode(TEXTS)
+    model[0].model.encoder.train()  # with its dropout
+    np.testing.assert_array_equal(model.encode(TEXTS), want)
+    assert not any(module.training for module in model.modules())
+
+
 def test_it_cannot_be_sliced():
     with pytest.raises(TypeError, match="cannot be sliced"):
         tiny()[:2]

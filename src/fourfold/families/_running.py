@@ -51,7 +51,7 @@ def progress(asked: bool | None) -> bool:
 @contextlib.contextmanager
 def inference(model: Any) -> Iterator[None]:
     """Put a model into evaluation mode, for good, and switch gradients off inside the block."""
-    if model.training or any(module.training for module in model):
+    if any(module.training for module in model.modules()):
         model.eval()
     with torch.inference_mode():
         yield
