@@ -254,6 +254,6 @@ def test_the_usual_devices(monkeypatch, gpus, devices):
 
 def test_a_model_that_accelerate_has_placed_is_refused():
     model = tiny()
-    model._hook = object()
+    model._dispatch_hook = object()
     with pytest.raises(InputError, match="accelerate"), warnings.catch_warnings():
         model.start_multi_process_pool(["cpu"])
