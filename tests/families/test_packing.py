@@ -208,7 +208,7 @@ def test_products_come_in_few_sizes_whatever_the_texts(monkeypatch, architecture
 
 def test_filling_belongs_to_no_text():
     transformer = tiny()[0]
-    tokens = transformer.tokenise(["the text " * 40, "a"])
+    tokens = transformer.tokenise(["the text " * 40, "a text " * 31])
     with torch.inference_mode():
         features = transformer.pack(tokens)
     assert features["input_ids"].shape[1] == linear.steady_rows(len(tokens.ids)) > len(tokens.ids)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fourfold.containers import Items, Tokens
 from fourfold.modules._base import Features, packs, tokenises
-from fourfold.ops.linear import fastest_linear
+from fourfold.ops.linear import fastest_linear, is_few
 from fourfold.text.inputs import character_count
 
 # Tokens above which a batch gets no faster: a CPU's cache is full, a GPU's cores are busy.
@@ -88,10 +88,14 @@ class TorchBackend:
 
     def run(self, batch: Tokens | Items) -> Features:
         """Return the model's features for a batch."""
-        tokens = len(batch) * int(batch.lengths.max(initial=1)) if isinstance(batch, Tokens) else None
-        fastest = contextlib.nullcontext() if self.compiled else fastest_linear(self.model.device, tokens)
+        plain = self.compiled or (isinstance(batch, Tokens) and is_few(self._room(batch), self.model.dtype))
+        fastest = contextlib.nullcontext() if plain else fastest_linear(self.model.device)
         with torch.inference_mode(), fastest:
             return self.model(self.features(batch), **self.kwargs)
+
+    def _room(self, batch: Tokens) -> int:
+        """Return the tokens that a batch runs with, padding included where there is any."""
+        return len(batch.ids) if self.packed else len(batch) * int(batch.lengths.max(initial=0))
 
     def out_of_memory(self, error: Exception) -> bool:
         """Whether torch could not allocate; the cache of a CUDA device is given back."""
@@ -119,15 +123,19 @@ def _is_compiled(model: Any) -> bool:
     """Whether the model, or a part of it, runs as torch.compile has translated it."""
     if "torch._dynamo" not in sys.modules:
         return False
-    left = [model]  # a loop of its own: modules() costs a short text several times as much
-    while left:
-        module = left.pop()
-        if module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule":
-            return True
+    return any(
+        part._compiled_call_impl is not None or type(part).__name__ == "OptimizedModule" for part in every_part(model)
+    )
+
+
+def every_part(model: nn.Module) -> list[nn.Module]:
+    """Return what ``modules()`` yields, several times as fast; a part that is shared comes once for each place."""
+    found = [model]
+    for module in found:  # which grows meanwhile
         for part in module._modules.values():
             if part is not None:
-                left.append(part)
-    return False
+                found.append(part)
+    return found
 
 
 def _is_library(cls: type, method: str) -> bool:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fourfold.backends.torch import TorchBackend
+from fourfold.backends.torch import TorchBackend, every_part
 from fourfold.engine.plan import Budget
 from fourfold.engine.run import LocalRunner
 from fourfold.engine.workers import PoolRunner, WorkerPool
@@ -51,7 +51,7 @@ def progress(asked: bool | None) -> bool:
 @contextlib.contextmanager
 def inference(model: Any) -> Iterator[None]:
     """Put a model into evaluation mode, for good, and switch gradients off inside the block."""
-    if any(module.training for module in model.modules()):
+    if any(module.training for module in every_part(model)):
         model.eval()
     with torch.inference_mode():
         yield

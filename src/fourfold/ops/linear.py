@@ -22,8 +22,6 @@ from torch.overrides import TorchFunctionMode
 
 # oneDNN must win by this much in the trial, so that noise alone changes nothing.
 _CLEARLY_FASTER = 1.1
-# A function mode costs some microseconds for each of the hundreds of functions that a forward calls: more than a faster
-# product of few rows saves.
 _FEW_TOKENS = 128
 
 
@@ -54,18 +52,28 @@ def _onednn(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def steady_rows(rows: int) -> int:
-    """Return the number of rows that a product of ``rows`` rows is computed with: eight sizes an octave above 64.
+    """Return the number of rows that a product of ``rows`` rows is computed with: eight sizes an octave, or up to 64.
 
-    oneDNN keeps memory as large as the output for each of the last thousand shapes it has met, which for batches of
-    ever new sizes adds up to gigabytes. Few sizes keep it flat, for one part in sixteen more work at most on average.
+    oneDNN keeps code, and memory as large as the output, for each of the last thousand shapes it has met, which for
+    batches of ever new sizes adds up to gigabytes. Few sizes keep it flat, for one part in sixteen more work at most
+    on average.
 
-    >>> [steady_rows(rows) for rows in (1, 64, 65, 300, 2000)]
-    [1, 64, 72, 320, 2048]
+    >>> [steady_rows(rows) for rows in (1, 3, 64, 65, 300, 2000)]
+    [1, 8, 64, 72, 320, 2048]
     """
-    if rows <= 64:
+    if rows <= 1:
         return rows
-    step = 1 << ((rows - 1).bit_length() - 4)
+    step = max(8, 1 << ((rows - 1).bit_length() - 4)) if rows > 16 else 8
     return -(-rows // step) * step
+
+
+def is_few(tokens: int, dtype: torch.dtype | None) -> bool:
+    """Whether a batch runs as it is, with torch's own library, which keeps nothing for a shape: short, in float32.
+
+    The function mode that chooses another costs some microseconds for each of the hundreds of functions that a forward
+    calls, more than a faster product of few rows saves. In half precision torch itself turns to oneDNN.
+    """
+    return tokens <= _FEW_TOKENS and dtype == torch.float32
 
 
 def _steady(product: Callable[..., Tensor], states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -83,16 +91,10 @@ def _steady(product: Callable[..., Tensor], states: Tensor, weight: Tensor, bias
     return product(padded, weight, bias)[:rows].view(*states.shape[:-1], weight.shape[0])
 
 
-def fastest_linear(device: torch.device, tokens: int | None = None) -> AbstractContextManager[Any]:
-    """Return a context in which inference on ``device`` uses the faster library; it changes no other thread.
-
-    Args:
-        device: Where the model is.
-        tokens: How many will run, where that is known: for few the choice is not worth what it costs to make.
-    """
+def fastest_linear(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which inference on ``device`` uses the faster library; it changes no other thread."""
     # The operator takes no part in autograd, and would not see that autocast wants another type.
     usable = device.type == "cpu" and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-    usable = usable and (tokens is None or tokens > _FEW_TOKENS)
     return _Inference(onednn_wins()) if usable else contextlib.nullcontext()
 
 
