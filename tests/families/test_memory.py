@@ -1,4 +1,4 @@
-"""Memory does not grow with the number of calls or of shapes, and a result exists once. Each runs in its own process."""
+"""Memory grows neither with calls nor with shapes, and a result exists once. Each test in a process of its own."""
 
 import json
 import subprocess
