@@ -101,11 +101,14 @@ def test_an_octave_has_eight_sizes():
 
 
 @pytest.mark.parametrize(
-    ("tokens", "dtype", "few"),
-    [(128, torch.float32, True), (129, torch.float32, False), (4, torch.bfloat16, False), (4, torch.float64, False)],
-)
-def test_few_tokens_run_as_they_are_where_torch_keeps_nothing_for_a_shape(tokens, dtype, few):
-    assert linear.is_few(tokens, dtype) is few
+    ("tokens", "dtype", "wins", "plain"),
+    [(128, torch.float32, True, True), (129, torch.float32, True, False), (129, torch.float32, False, True),
+     (4, torch.bfloat16, True, False), (4, torch.float16, False, False), (4000, torch.float64, True, True),
+     (4000, None, True, True)],
+)  # fmt: skip
+def test_a_batch_that_gains_nothing_runs_as_it_is(monkeypatch, tokens, dtype, wins, plain):
+    monkeypatch.setattr(linear, "onednn_wins", lambda: wins)
+    assert linear.runs_plain(tokens, dtype) is plain
 
 
 @pytest.mark.parametrize("rows", [64, 65, 100, 300])

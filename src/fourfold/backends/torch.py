@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fourfold.containers import Items, Tokens
 from fourfold.modules._base import Features, packs, tokenises
-from fourfold.ops.linear import fastest_linear, is_few
+from fourfold.ops.linear import fastest_linear, runs_plain, runs_short
 from fourfold.text.inputs import character_count
 
 # Tokens above which a batch gets no faster: a CPU's cache is full, a GPU's cores are busy.
@@ -77,7 +77,7 @@ class TorchBackend:
         """Return a batch's features on the model's device."""
         if isinstance(batch, Items):
             features = self.model.preprocess(batch.values, prompt=self.prompt, **self.kwargs)
-        elif self.packed:
+        elif self.packed and not self._is_short(batch):
             features = self.first.pack(batch, self.prompt, **self.kwargs)
         else:
             features = self.first.pad(batch, self.prompt, **self.kwargs)
@@ -88,10 +88,14 @@ class TorchBackend:
 
     def run(self, batch: Tokens | Items) -> Features:
         """Return the model's features for a batch."""
-        plain = self.compiled or (isinstance(batch, Tokens) and is_few(self._room(batch), self.model.dtype))
+        plain = self.compiled or (isinstance(batch, Tokens) and runs_plain(self._room(batch), self.model.dtype))
         fastest = contextlib.nullcontext() if plain else fastest_linear(self.model.device)
         with torch.inference_mode(), fastest:
             return self.model(self.features(batch), **self.kwargs)
+
+    def _is_short(self, batch: Tokens) -> bool:
+        """Whether a batch is one short text: nothing is padded either way, and a packed layout would cost more."""
+        return len(batch) == 1 and runs_short(len(batch.ids), self.model.dtype)
 
     def _room(self, batch: Tokens) -> int:
         """Return the tokens that a batch runs with, padding included where there is any."""

@@ -12,7 +12,7 @@ from fourfold.errors import InputError
 from fourfold.modules import _modalities, _packed, _processing, _processor, _query_expansion
 from fourfold.modules._base import Features, InputModule
 from fourfold.ops.attention import Packing
-from fourfold.ops.linear import is_few, steady_rows
+from fourfold.ops.linear import runs_plain, steady_rows
 from fourfold.text import messages
 from fourfold.text.chat import ChatTemplate
 from fourfold.text.inputs import check_texts
@@ -284,7 +284,7 @@ class TransformerInputs(InputModule):
         count = len(tokens.ids)
         # In training no size repeats often enough for it to matter, and the filling would cost a backward pass.
         steady = self.model.device.type == "cpu" and not torch.is_grad_enabled()
-        filled = steady_rows(count) if steady and not is_few(count, self.model.dtype) else count
+        filled = steady_rows(count) if steady and not runs_plain(count, self.model.dtype) else count
         packing = Packing(tokens.offsets, filled - count)
         features: Features = _packed.features(self.model, tokens, packing, self._first)
         return self._finish(features, self._text_modality, prompt, self._options(kwargs.get("processing_kwargs")))

@@ -67,12 +67,20 @@ def steady_rows(rows: int) -> int:
     return -(-rows // step) * step
 
 
-def is_few(tokens: int, dtype: torch.dtype | None) -> bool:
-    """Whether a batch runs as it is, with torch's own library, which keeps nothing for a shape: short, in float32.
+def runs_plain(tokens: int, dtype: torch.dtype | None) -> bool:
+    """Whether a batch runs as it is, with torch's own choice of library: float32 that is short, or gains nothing.
 
-    The function mode that chooses another costs some microseconds for each of the hundreds of functions that a forward
-    calls, more than a faster product of few rows saves. In half precision torch itself turns to oneDNN.
+    torch's own float32 products keep nothing for a shape, and the function mode that chooses another library costs some
+    microseconds for each of the hundreds of functions that a forward calls, more than a faster product of few rows
+    saves. In half precision torch itself turns to oneDNN.
     """
+    if dtype in (torch.bfloat16, torch.float16):
+        return False
+    return dtype != torch.float32 or runs_short(tokens, dtype) or not onednn_wins()
+
+
+def runs_short(tokens: int, dtype: torch.dtype | None) -> bool:
+    """Whether a float32 batch is so short that what surrounds its products counts."""
     return tokens <= _FEW_TOKENS and dtype == torch.float32
 
 
