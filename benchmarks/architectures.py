@@ -154,6 +154,7 @@ def main() -> None:
         "# Architectures and long texts: fourfold beside sentence-transformers",
         made_by,
         "\n".join(f"- {key}: {value}" for key, value in common.machine().items()),
+        "\n".join(f"- float32 products, {name}: {rate:.0f} GFLOP/s" for name, rate in common.gemm_limits().items()),
     ]
     if first:
         parts.append(f"## Mixed lengths ({arguments.texts} texts, cut at 256 tokens; texts a second)")
