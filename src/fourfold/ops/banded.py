@@ -21,7 +21,7 @@ def block_size(left: int, right: int) -> int:
 
 def pays(length: int, left: int, right: int) -> bool:
     """Whether a text is long enough for its window that computing near the diagonal saves more than it costs."""
-    return length >= 3 * (block_size(left, right) + left + right)
+    return length >= 3 * block_size(left, right)
 
 
 def band_mask(length: int, left: int, right: int, device: torch.device) -> Tensor:
