@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fourfold.containers import ChunkedText, Items, Tokens
+from fourfold.containers import ChunkedText, Items, Terms, Tokens
 
 rows = st.lists(st.lists(st.integers(0, 30000), max_size=12), max_size=12)
 
@@ -56,3 +56,21 @@ def test_a_chunked_text_knows_its_chunks():
     assert (len(chunks), chunks.texts) == (2, ["one", "two"])
     assert chunks.astype(np.float32).vectors is vectors
     assert chunks.astype(np.float64).vectors.dtype == np.float64
+
+
+dense = st.lists(st.lists(st.sampled_from([0.0, 0.0, 1.5, -2.0]), min_size=5, max_size=5), max_size=8)
+
+
+@given(dense, st.data())
+def test_terms_hold_what_dense_rows_hold(rows, data):
+    whole = np.array(rows, np.float32).reshape(-1, 5)
+    terms = Terms.of(whole)
+    assert terms.terms.dtype == np.int32
+    assert np.array_equal(terms.dense(), whole)
+    assert len(terms) == len(rows)
+    wanted = np.array(data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=9)) if rows else [], np.int64)
+    assert np.array_equal(terms.take(wanted).dense(), whole[wanted])
+    for number, row in enumerate(whole):
+        names, weights = terms.row(number)
+        assert names.tolist() == np.flatnonzero(row).tolist()
+        assert weights.tolist() == row[names].tolist()

@@ -47,11 +47,7 @@ class Tokens:
 
     def take(self, rows: NDArray[np.int64]) -> Tokens:
         """Return the given rows, packed anew in the given order."""
-        lengths = self.lengths[rows]
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        # Position of every wanted token: its row's start plus its place within the row.
-        index = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        offsets, index = _gathered(self.offsets, self.lengths, rows)
         return Tokens(self.ids[index], offsets, None if self.type_ids is None else self.type_ids[index])
 
     def padded(self, pad_id: int, *, left: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -63,6 +59,17 @@ class Tokens:
         ids = np.full((len(self), longest), pad_id, dtype=np.int64)
         ids[mask] = self.ids
         return ids, mask.astype(np.int64)
+
+
+def _gathered(
+    offsets: NDArray[np.int64], lengths: NDArray[np.int64], rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the offsets of chosen rows laid end to end, and the position of every entry of theirs."""
+    chosen = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum(lengths[rows], out=chosen[1:])
+    # An entry's position: its row's start plus its place within the row.
+    index = np.repeat(offsets[rows] - chosen[:-1], lengths[rows]) + np.arange(chosen[-1])
+    return chosen, index
 
 
 def _concatenate(rows: Sequence[Sequence[int]], total: int) -> NDArray[np.int32]:
@@ -87,6 +94,59 @@ class Items:
     def take(self, rows: NDArray[np.int64]) -> Items:
         """Return the given rows in the given order."""
         return Items([self.values[i] for i in rows], self.lengths[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Sparse rows: for each row the numbers of its terms and their weights (compressed sparse rows).
+
+    Attributes:
+        offsets: int64 ``[rows + 1]``; row ``i`` holds the entries ``offsets[i]`` to ``offsets[i + 1]``.
+        terms: int32 ``[entries]``, ascending within a row.
+        weights: ``[entries]``, none of them 0.
+        width: Number of terms that there are.
+
+    >>> rows = Terms.of(np.array([[0, 2.5, 0, 1], [0, 0, 0, 0]]))
+    >>> len(rows), rows.row(0)[0].tolist(), rows.row(0)[1].tolist(), rows.lengths.tolist()
+    (2, [1, 3], [2.5, 1.0], [2, 0])
+    """
+
+    offsets: NDArray[np.int64]
+    terms: NDArray[np.int32]
+    weights: NDArray[Any]
+    width: int
+
+    @classmethod
+    def of(cls, rows: NDArray[Any]) -> Terms:
+        """Return the entries that are not 0 of dense rows ``[rows, width]``."""
+        row, term = np.nonzero(rows)
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(np.bincount(row, minlength=len(rows)), out=offsets[1:])
+        return cls(offsets, term.astype(np.int32), rows[row, term], rows.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of entries of each row, int64 ``[rows]``."""
+        return np.diff(self.offsets)
+
+    def row(self, number: int) -> tuple[NDArray[np.int32], NDArray[Any]]:
+        """Return one row's terms and weights, views."""
+        part = slice(int(self.offsets[number]), int(self.offsets[number + 1]))
+        return self.terms[part], self.weights[part]
+
+    def take(self, rows: NDArray[np.int64]) -> Terms:
+        """Return the given rows in the given order."""
+        offsets, index = _gathered(self.offsets, self.lengths, rows)
+        return Terms(offsets, self.terms[index], self.weights[index], self.width)
+
+    def dense(self) -> NDArray[Any]:
+        """Return ``[rows, width]`` with zeros where there is no entry."""
+        rows = np.zeros((len(self), self.width), self.weights.dtype)
+        rows[np.repeat(np.arange(len(self)), self.lengths), self.terms] = self.weights
+        return rows
 
 
 @dataclass(frozen=True, eq=False)
