@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,40 +15,28 @@ from fourfold.backends import Batch
 from fourfold.backends.torch import TorchBackend
 from fourfold.containers import Tokens
 from fourfold.engine.collect import ListSink, RowSink, Sink, numpy_rows
-from fourfold.engine.run import LocalRunner, Runner, run, stream
 from fourfold.engine.shared import SharedRowSink
 from fourfold.errors import InputError
-from fourfold.families import _running
+from fourfold.families import _encoding, _running
+from fourfold.families._encoding import Call, shared
 from fourfold.modules._base import Features
 from fourfold.ops.quantize import check_precision, quantize_embeddings
-from fourfold.text import prompts as prompting
-from fourfold.text.inputs import as_list, check_stream, is_single
 
 _BITS = ("binary", "ubinary")
 _RANGED = ("int8", "uint8")
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a caller asked of ``encode``, checked.
+class Options(Call):
+    """What a caller asked of the dense ``encode``, checked. ``ranges`` are those of int8 and uint8, if known."""
 
-    ``apart`` says that outputs are made in another process: vectors are then numpy arrays, other tensors on the CPU.
-    """
-
-    prompt: str | None = None
-    batch_size: int = 32
-    show_progress_bar: bool | None = None
     output_value: str | None = "sentence_embedding"
     precision: str | None = "float32"
     as_tensor: bool = False
     as_numpy: bool = True
     normalize: bool = False
     truncate_dim: int | None = None
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    pool: Any = None
-    devices: Sequence[str] | None = None
-    chunk_size: int | None = None
-    apart: bool = False
+    ranges: Any = None
 
     @classmethod
     def of(
@@ -69,6 +56,7 @@ class Options:
         precision: str | None = "float32",
         pool: Any = None,
         chunk_size: int | None = None,
+        ranges: Any = None,
         **kwargs: Any,
     ) -> Options:
         """Return the options of a call of a model from the arguments of ``SentenceTransformer.encode``.
@@ -78,27 +66,27 @@ class Options:
         Raises:
             InputError: If one is unusable, or the model takes no such keyword argument.
         """
-        _running.check_batch_size(batch_size)
-        _running.check_kwargs(model, kwargs)
-        devices = list(device) if isinstance(device, (list, tuple)) else None
-        if pool is not None or devices is not None:
-            _running.check_chunk_size(chunk_size)
         options = cls(
-            prompt=prompting.resolve(model.prompts, model.default_prompt_name, prompt, prompt_name),
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
+            **shared(
+                model,
+                prompt_name=prompt_name,
+                prompt=prompt,
+                batch_size=batch_size,
+                show_progress_bar=show_progress_bar,
+                device=device,
+                pool=pool,
+                chunk_size=chunk_size,
+                kwargs=kwargs,
+            ),
             output_value=output_value,
             precision=check_precision(precision),
             as_tensor=convert_to_tensor,
             as_numpy=convert_to_numpy and not convert_to_tensor,
             normalize=normalize_embeddings,
             truncate_dim=model.truncate_dim if truncate_dim is None else truncate_dim,
-            kwargs=kwargs,
-            pool=pool,
-            devices=devices,
-            chunk_size=chunk_size,
+            ranges=ranges,
         )
-        model._ready_on(None if devices is not None else device)
+        model._ready_on(None if options.devices is not None else device)
         return options
 
     @property
@@ -110,14 +98,6 @@ class Options:
         """Return what tokenises and runs: texts whose other features are wanted are padded."""
         padded = not self.vectors and self.output_value != "token_embeddings"
         return TorchBackend(model, self.prompt, self.kwargs, pad=padded)
-
-    def runner(self, backend: TorchBackend) -> LocalRunner:
-        """Return what runs batches and gives each row's result."""
-        return LocalRunner(backend, _running.budget_for(backend, self.batch_size), self.finish)
-
-    def work(self, model: Any) -> LocalRunner:
-        """Return what does so in a worker process."""
-        return self.runner(self.backend(model))
 
     def part(self, count: int) -> Sink:
         """Return what collects the results of ``count`` rows."""
@@ -179,17 +159,17 @@ class Options:
         tensor = vectors if isinstance(vectors, Tensor) else torch.from_numpy(vectors)
         return tensor if single or self.as_tensor else list(tensor)
 
-    def _quantised(self, rows: Any, ranges: Any = None) -> Any:
+    def _quantised(self, rows: Any) -> Any:
         if self.precision == "float32" or (self.vectors and self.precision in _BITS):
             return rows
-        return quantize_embeddings(rows, str(self.precision), ranges)
+        return quantize_embeddings(rows, str(self.precision), self.ranges)
 
-    def each(self, sink: Any, ranges: Any = None) -> Iterator[Any]:
+    def each(self, sink: Any) -> Iterator[Any]:
         """Yield the rows of a full sink one by one, each in memory of its own."""
         if not self.vectors:
-            yield from self._quantised(sink.items, ranges)
+            yield from self._quantised(sink.items)
             return
-        rows = self._quantised(sink.result(), ranges)
+        rows = self._quantised(sink.result())
         if isinstance(rows, Tensor) and self.as_numpy:
             rows = rows.numpy()
         elif isinstance(rows, np.ndarray) and not self.as_numpy:
@@ -198,56 +178,14 @@ class Options:
             yield row.clone() if isinstance(row, Tensor) else row.copy()
 
 
-def encode(model: Any, inputs: Any, options: Options) -> Any:
-    """Encode one input or a batch with a model; see ``SentenceTransformer.encode``."""
-    single = is_single(inputs)
-    items = [inputs] if single else as_list(inputs)
-    if not items:
-        return options.empty()
-    with _running.opened(model, options.pool, options.devices) as pool, _running.inference(model):
-        options = replace(options, pool=pool)
-        sink, backend = options.sink(len(items)), options.backend(model)
-        run(items, backend, sink, _runner(backend, options), progress=_running.progress(options.show_progress_bar))
-        return options.result(sink, single)
-
-
-def encode_stream(
-    model: Any, inputs: Iterable[Any], options: Options, window: int, ranges: Any = None
-) -> Generator[Any, None, None]:
+def encode_stream(model: Any, inputs: Iterable[Any], options: Options, window: int) -> Generator[Any, None, None]:
     """Encode an iterable row by row; see ``SentenceTransformer.encode_stream``."""
-    check_stream(inputs, window)
-    if options.precision in _RANGED and ranges is None:
+    if options.precision in _RANGED and options.ranges is None:
         raise InputError(
             f"precision {options.precision!r} needs the range of each dimension, which a stream tells only at its end: "
             "give ranges [2, width], the smallest and largest values of a sample"
         )
-    return _rows(model, inputs, options, window, ranges)
-
-
-def _rows(model: Any, inputs: Iterable[Any], options: Options, window: int, ranges: Any) -> Generator[Any, None, None]:
-    with _running.opened(model, options.pool, options.devices) as pool:
-        options = replace(options, pool=pool)
-        backend = options.backend(model)
-        parts = stream(
-            inputs, backend, _runner(backend, options), options.part, window=window,
-            progress=_running.progress(options.show_progress_bar),
-        )  # fmt: skip
-        with contextlib.closing(parts):
-            while True:
-                # Between two rows the caller's own code runs, which must not find inference mode switched on.
-                with _running.inference(model):
-                    sink = next(parts, None)
-                    rows = None if sink is None else list(options.each(sink, ranges))
-                if rows is None:
-                    return
-                yield from rows
-
-
-def _runner(backend: TorchBackend, options: Options) -> Runner:
-    if options.pool is None:
-        return options.runner(backend)
-    work = replace(options, apart=True, pool=None, devices=None).work
-    return _running.pool_runner(options.pool, backend, options.batch_size, work, options.chunk_size)
+    return _encoding.encode_stream(model, inputs, options, window)
 
 
 def _allocate(shape: tuple[int, ...], like: Any) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fourfold.engine.workers import WorkerPool
 from fourfold.errors import InputError
-from fourfold.families import _dense_chunks, _dense_encode
+from fourfold.families import _dense_chunks, _dense_encode, _encoding
 from fourfold.families._dense_legacy import DenseLegacy
 from fourfold.families._model import BaseModel, Loaded, ModelOptions, shows_model_options
 from fourfold.families._signatures import returns_by_flags, streams_by_flags
@@ -195,7 +195,7 @@ class SentenceTransformer(DenseLegacy, BaseModel):
             chunk_size=chunk_size,
             **kwargs,
         )
-        return _dense_encode.encode(self, inputs, options)
+        return _encoding.encode(self, inputs, options)
 
     @returns_by_flags
     @renamed_keywords(sentences="inputs")
@@ -244,7 +244,8 @@ class SentenceTransformer(DenseLegacy, BaseModel):
         >>> [vector.shape for vector in model.encode_stream(f"text {i}" for i in range(3))]
         [(32,), (32,), (32,)]
         """
-        return _dense_encode.encode_stream(self, inputs, _dense_encode.Options.of(self, **options), window, ranges)
+        options = {**options, "ranges": ranges}
+        return _dense_encode.encode_stream(self, inputs, _dense_encode.Options.of(self, **options), window)
 
     def encode_chunks(
         self,
