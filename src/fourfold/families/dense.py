@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from fourfold.engine.workers import WorkerPool
 from fourfold.errors import InputError
 from fourfold.families import _dense_chunks, _dense_encode, _encoding
 from fourfold.families._dense_legacy import DenseLegacy
-from fourfold.families._model import BaseModel, Loaded, ModelOptions, shows_model_options
+from fourfold.families._embedding import EmbeddingModel, encoding_as
+from fourfold.families._model import Loaded, ModelOptions, shows_model_options
 from fourfold.families._signatures import returns_by_flags, streams_by_flags
 from fourfold.families.model_card import BaseModelCardData, SentenceTransformerModelCardData
 from fourfold.modules.pooling import Pooling
 from fourfold.modules.transformer import Transformer
 from fourfold.notices import renamed_keywords
-from fourfold.ops import similarity
-from fourfold.ops.similarity import SimilarityFunction, Vectors, similarity_name
+from fourfold.ops.similarity import SimilarityFunction
 from fourfold.text import prompts as prompting
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ logger = logging.getLogger(__name__)
 _INSTRUCTOR = ("hkunlp/instructor-base", "hkunlp/instructor-large", "hkunlp/instructor-xl")
 
 
-class SentenceTransformer(DenseLegacy, BaseModel):
+class SentenceTransformer(DenseLegacy, EmbeddingModel):
     """Turn texts into vectors ``[rows, width]``.
 
     Args:
@@ -58,9 +56,7 @@ class SentenceTransformer(DenseLegacy, BaseModel):
     model_type: ClassVar[str] = "SentenceTransformer"
     default_huggingface_organization: ClassVar[str | None] = "sentence-transformers"
     model_card_data_class: ClassVar[type[BaseModelCardData]] = SentenceTransformerModelCardData
-    _default_prompts: ClassVar[Mapping[str, str | None]] = {"query": None, "document": None}
-    SUPPORTED_SIMILARITY_FN_NAMES: ClassVar[tuple[str, ...]] = ("cosine", "dot", "euclidean", "manhattan")
-    _similarity: str | None
+    _default_similarity: ClassVar[str] = "cosine"
 
     @shows_model_options
     @renamed_keywords(tokenizer_kwargs="processor_kwargs")
@@ -106,8 +102,6 @@ class SentenceTransformer(DenseLegacy, BaseModel):
 
     def _parse_model_config(self, model_config: dict[str, Any]) -> None:
         super()._parse_model_config(model_config)
-        if self._similarity is None and model_config.get("similarity_fn_name") in self.SUPPORTED_SIMILARITY_FN_NAMES:
-            self._similarity = model_config["similarity_fn_name"]
         if self.truncate_dim is None:
             self.truncate_dim = model_config.get("truncate_dim")
 
@@ -197,28 +191,8 @@ class SentenceTransformer(DenseLegacy, BaseModel):
         )
         return _encoding.encode(self, inputs, options)
 
-    @returns_by_flags
-    @renamed_keywords(sentences="inputs")
-    def encode_query(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Encode queries: :meth:`encode`, whose arguments it takes, with the ``query`` prompt and ``task="query"``."""
-        return self._encode_as("query", prompting.QUERY_NAMES, inputs, args, kwargs)
-
-    @returns_by_flags
-    @renamed_keywords(sentences="inputs")
-    def encode_document(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Encode documents: :meth:`encode`, whose arguments it takes, with the ``document`` prompt and its task."""
-        return self._encode_as("document", prompting.DOCUMENT_NAMES, inputs, args, kwargs)
-
-    def _encode_as(
-        self, task: str, names: tuple[str, ...], inputs: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if len(args) > len(_POSITIONAL):
-            raise TypeError(f"encode_{task} takes at most {len(_POSITIONAL) + 1} positional arguments")
-        given = {**dict(zip(_POSITIONAL, args, strict=False)), **kwargs}
-        if given.get("prompt") is None and given.get("prompt_name") is None:
-            given["prompt_name"] = prompting.name_for(self.prompts, names)
-        # Subclasses override encode and find every argument by its name.
-        return self.encode(inputs=inputs, task=task, **given)
+    encode_query = returns_by_flags(encoding_as("query", prompting.QUERY_NAMES, encode))
+    encode_document = returns_by_flags(encoding_as("document", prompting.DOCUMENT_NAMES, encode))
 
     @streams_by_flags
     def encode_stream(self, inputs: Iterable[Any], *, window: int = 8192, ranges: Any = None, **options: Any) -> Any:
@@ -325,38 +299,11 @@ class SentenceTransformer(DenseLegacy, BaseModel):
         )
         return _dense_chunks.encode_chunks(self, inputs, options, late=late, size=size, overlap=overlap, spans=spans)
 
-    # -- comparing ---------------------------------------------------------------------------------------------------
-
-    @property
-    def similarity_fn_name(self) -> str:
-        """Name of the similarity; ``cosine`` unless set."""
-        if self._similarity is None:
-            self._similarity = "cosine"
-        return self._similarity
-
-    @similarity_fn_name.setter
-    def similarity_fn_name(self, value: str | SimilarityFunction | None) -> None:
-        self._similarity = None if value is None else similarity_name(value)
-
-    def similarity(self, embeddings1: Vectors, embeddings2: Vectors) -> Tensor:
-        """Return the similarity of every vector to every other, ``[rows of the first, rows of the second]``."""
-        first, second = similarity.as_tensor(embeddings1), similarity.as_tensor(embeddings2)
-        return similarity.compare(self.similarity_fn_name, first, second)
-
-    def similarity_pairwise(self, embeddings1: Vectors, embeddings2: Vectors) -> Tensor:
-        """Return the similarity of each vector to the one in the same row, ``[rows]``."""
-        first, second = similarity.as_tensor(embeddings1), similarity.as_tensor(embeddings2)
-        return similarity.compare(self.similarity_fn_name, first, second, pairwise=True)
-
     # -- dimensions --------------------------------------------------------------------------------------------------
 
     def get_embedding_dimension(self) -> int | None:
         """Return the width of the vectors, after truncation; None if no module tells."""
-        names = ("get_embedding_dimension", "get_sentence_embedding_dimension", "get_word_embedding_dimension")
-        answers = (
-            getattr(module, name)() for module in reversed(list(self)) for name in names if hasattr(module, name)
-        )
-        width = next((answer for answer in answers if answer is not None), None)
+        width = super().get_embedding_dimension()
         known = [number for number in (width, self.truncate_dim) if number is not None]
         return min(known, default=None)
 
@@ -369,17 +316,3 @@ class SentenceTransformer(DenseLegacy, BaseModel):
             yield
         finally:
             self.truncate_dim = before
-
-    def set_pooling_include_prompt(self, include_prompt: bool) -> None:
-        """Say whether the first Pooling module counts the prompt's tokens."""
-        for module in self:
-            if isinstance(module, Pooling):
-                module.include_prompt = include_prompt
-                return
-
-
-_SIGNATURE = inspect.signature(SentenceTransformer.encode)
-# What encode takes by position after its inputs, and so do encode_query and encode_document.
-_POSITIONAL = list(_SIGNATURE.parameters)[2:-1]
-for _method in ("encode_query", "encode_document"):
-    vars(SentenceTransformer)[_method].__signature__ = _SIGNATURE
