@@ -112,15 +112,33 @@ class TransformerFolder(InputModule):
         Raises:
             MissingFileError: If the folder holds no checkpoint.
         """
-        place = source.at(str((config_kwargs or {}).get("subfolder") or ""))
-        if place.file(_pretrained.ADAPTER_FILE) is None:
-            place.need("config.json")
-        check_checkpoint(place)
+        _check_place(source, config_kwargs)
         hub = _pretrained.hub_keywords(source, trust_remote_code)
         given = zip(KWARGS, (model_kwargs, processor_kwargs, config_kwargs), strict=True)
         known = inspect.signature(cls).parameters
         arguments = {key: value for key, value in arguments.items() if key in known}
         return cls(source.name, backend=backend, **{name: {**hub, **(own or {})} for name, own in given}, **arguments)
+
+    @classmethod
+    def checkpoint_config(
+        cls,
+        source: Source,
+        *,
+        trust_remote_code: bool = False,
+        config_kwargs: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Return the transformers config of a bare checkpoint, or of the one that an adapter belongs to.
+
+        Args:
+            source: The folder.
+            trust_remote_code: Whether transformers may run code of the folder.
+            config_kwargs: As for the constructor.
+            **options: The rest of the model's loading options, ignored.
+        """
+        _check_place(source, config_kwargs)
+        hub = _pretrained.hub_keywords(source, trust_remote_code)
+        return _pretrained.config(source.name, {**hub, **(config_kwargs or {})}, "feature-extraction")
 
     @classmethod
     def loading_keywords(
@@ -173,3 +191,11 @@ class TransformerFolder(InputModule):
             if old in config:
                 config.setdefault(new, config.pop(old))
         return config
+
+
+def _check_place(source: Source, config_kwargs: dict[str, Any] | None) -> None:
+    """Raise unless a folder holds a checkpoint or an adapter, and neither is hostile."""
+    place = source.at(str((config_kwargs or {}).get("subfolder") or ""))
+    if place.file(_pretrained.ADAPTER_FILE) is None:
+        place.need("config.json")
+    check_checkpoint(place)

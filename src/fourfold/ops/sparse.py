@@ -13,15 +13,15 @@ def terms_of(vectors: Tensor) -> Terms:
     """Return the entries that are not 0 of a batch of vectors, on the CPU; bfloat16, which numpy lacks, as float32.
 
     Args:
-        vectors: ``[rows, width]``, dense or sparse COO.
+        vectors: ``[rows, width]``, dense or sparse.
     """
     vectors = vectors.detach()
     if vectors.dtype == torch.bfloat16:
         vectors = vectors.float()
-    if vectors.device.type == "cpu" and not vectors.is_sparse:
+    if vectors.device.type == "cpu" and vectors.layout == torch.strided:
         return Terms.of(vectors.numpy())
-    if vectors.is_sparse:
-        vectors = vectors.coalesce()
+    if vectors.layout != torch.strided:
+        vectors = as_coo(vectors)
         (row, term), weights = vectors.indices().cpu().numpy(), vectors.values().cpu().numpy()
         kept = weights != 0
         if not kept.all():
@@ -33,6 +33,13 @@ def terms_of(vectors: Tensor) -> Terms:
     offsets = np.zeros(len(vectors) + 1, dtype=np.int64)
     np.cumsum(np.bincount(row, minlength=len(vectors)), out=offsets[1:])
     return Terms(offsets, term.astype(np.int32), weights, vectors.shape[1])
+
+
+def as_coo(vectors: Tensor) -> Tensor:
+    """Return a tensor of any layout as a coalesced COO tensor of the same shape."""
+    if vectors.layout == torch.sparse_coo:
+        return vectors.coalesce()
+    return vectors.to_sparse_coo().coalesce()
 
 
 def coo(rows: Terms) -> Tensor:
