@@ -20,15 +20,9 @@ class DenseLegacy(nn.Module):
     """The part of the dense class that only older scripts use."""
 
     encode: Any
-    get_embedding_dimension: Any
     truncate_embeddings: Any
     preprocess: Any
     _first_module: Any
-
-    def get_sentence_embedding_dimension(self) -> int | None:
-        """Do what ``get_embedding_dimension`` does, under its older name."""
-        _warn("get_sentence_embedding_dimension is deprecated; use get_embedding_dimension", FutureWarning)
-        return self.get_embedding_dimension()
 
     @contextmanager
     def truncate_sentence_embeddings(self, truncate_dim: int | None) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -65,6 +66,12 @@ class EmbeddingModel(BaseModel):
             getattr(module, name)() for module in reversed(list(self)) for name in names if hasattr(module, name)
         )
         return next((answer for answer in answers if answer is not None), None)
+
+    def get_sentence_embedding_dimension(self) -> int | None:
+        """Do what :meth:`get_embedding_dimension` does, under its older name."""
+        message = "get_sentence_embedding_dimension is deprecated; use get_embedding_dimension"
+        warnings.warn(message, FutureWarning, stacklevel=2)
+        return self.get_embedding_dimension()
 
     def set_pooling_include_prompt(self, include_prompt: bool) -> None:
         """Say whether the first Pooling module counts the prompt's tokens."""

@@ -42,7 +42,7 @@ class Options(Call):
     as_tensor: bool = True
     layout: str | None = "coo"
     most: int | None = None
-    device: torch.device = torch.device("cpu")
+    device: str | torch.device = "cpu"
     dtype: torch.dtype | None = None
     width: int | None = None
 
@@ -98,7 +98,7 @@ class Options(Call):
             as_tensor=convert_to_tensor,
             layout=layout,
             most=most,
-            device=torch.device("cpu") if away else model.device,
+            device="cpu" if away else model.device,
             dtype=torch.bfloat16 if model.dtype == torch.bfloat16 else None,
             width=model.get_embedding_dimension(),
         )

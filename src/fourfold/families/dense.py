@@ -40,8 +40,6 @@ class SentenceTransformer(DenseLegacy, EmbeddingModel):
             ``sentence-transformers/``.
         modules: Modules to build the model from instead, a list or an ``OrderedDict``.
         device: Where to run; None takes the best that is there.
-        dtype: ``"fastest"`` takes the data type that a short measurement shows to be fastest here, remembered for the
-            machine; others are passed to the checkpoint's loader. None keeps the checkpoint's own.
         similarity_fn_name: ``cosine``, ``dot``, ``euclidean`` or ``manhattan``.
         truncate_dim: Keep only this many leading numbers of each vector.
         use_auth_token: Older name of ``token``.
@@ -66,7 +64,6 @@ class SentenceTransformer(DenseLegacy, EmbeddingModel):
         *,
         modules: Any = None,
         device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
         similarity_fn_name: str | SimilarityFunction | None = None,
         truncate_dim: int | None = None,
         use_auth_token: bool | str | None = None,
@@ -77,16 +74,10 @@ class SentenceTransformer(DenseLegacy, EmbeddingModel):
                 raise InputError("token and use_auth_token are both given; use token")
             warnings.warn("use_auth_token is deprecated; use token", FutureWarning, stacklevel=3)
             kwargs["token"] = use_auth_token
-        if dtype is not None and dtype != "fastest":
-            kwargs["model_kwargs"] = {**(kwargs.get("model_kwargs") or {}), "dtype": dtype}
         self.similarity_fn_name = similarity_fn_name
         self.truncate_dim = truncate_dim
         super().__init__(model_name_or_path, modules=modules, device=device, **kwargs)
         self._follow_instructor(str(model_name_or_path or ""))
-        if dtype == "fastest":
-            from fourfold.backends.tuning import fastest_dtype
-
-            self.to(fastest_dtype(self))
 
     def _follow_instructor(self, name: str) -> None:
         """Pool without the prompt's tokens in INSTRUCTOR models, whose folders do not say so themselves."""
