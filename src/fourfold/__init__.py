@@ -11,12 +11,14 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 if TYPE_CHECKING:
     from fourfold.families.dense import SentenceTransformer as SentenceTransformer
     from fourfold.families.load import load as load
     from fourfold.families.model_card import SentenceTransformerModelCardData as SentenceTransformerModelCardData
+    from fourfold.families.model_card import SparseEncoderModelCardData as SparseEncoderModelCardData
+    from fourfold.families.sparse import SparseEncoder as SparseEncoder
     from fourfold.logs import LoggingHandler as LoggingHandler
     from fourfold.ops.quantize import quantize_embeddings as quantize_embeddings
     from fourfold.ops.similarity import SimilarityFunction as SimilarityFunction
@@ -29,6 +31,8 @@ _CONTRACT = {
     "SentenceTransformer": "fourfold.families.dense:SentenceTransformer",
     "SentenceTransformerModelCardData": "fourfold.families.model_card:SentenceTransformerModelCardData",
     "SimilarityFunction": "fourfold.ops.similarity:SimilarityFunction",
+    "SparseEncoder": "fourfold.families.sparse:SparseEncoder",
+    "SparseEncoderModelCardData": "fourfold.families.model_card:SparseEncoderModelCardData",
     "quantize_embeddings": "fourfold.ops.quantize:quantize_embeddings",
 }
 _HOME = {**_CONTRACT, "load": "fourfold.families.load:load"}
@@ -39,6 +43,8 @@ __all__ = [
     "SentenceTransformer",
     "SentenceTransformerModelCardData",
     "SimilarityFunction",
+    "SparseEncoder",
+    "SparseEncoderModelCardData",
     "__version__",
     "load",
     "quantize_embeddings",

@@ -10,12 +10,13 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from fourfold.errors import InputError, did_you_mean, require
 
 if TYPE_CHECKING:
     from fourfold.families.dense import SentenceTransformer
+    from fourfold.families.sparse import SparseEncoder
 
 WIDTH = 32
 LONGEST = 128
@@ -85,16 +86,17 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def checkpoint(architecture: str, folder: str | Path, *, seed: int = 0) -> Path:
+def checkpoint(architecture: str, folder: str | Path, *, seed: int = 0, masked: bool = False) -> Path:
     """Write a tiny transformers checkpoint with its tokenizer, and return the folder.
 
     Args:
         architecture: A key of :data:`ARCHITECTURES`.
         folder: Where to write.
         seed: Seed of the random weights.
+        masked: Whether it is a masked language model, with the head that predicts tokens.
 
     Raises:
-        InputError: If the architecture is unknown.
+        InputError: If the architecture is unknown, or has no such head.
     """
     require("transformers", "torch", "fourfold.testing")
     if architecture not in ARCHITECTURES:
@@ -113,15 +115,22 @@ def checkpoint(architecture: str, folder: str | Path, *, seed: int = 0) -> Path:
     config = getattr(transformers, made.config)(vocab_size=len(tokenizer), **{**special, **made.options})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if architecture == "t5":
+        if architecture == "t5" and not masked:
             model = transformers.T5EncoderModel(config)
         else:
-            model = transformers.AutoModel.from_config(config)
+            auto = transformers.AutoModelForMaskedLM if masked else transformers.AutoModel
+            model = _from_config(auto, config)
         _spread(model)
     folder = Path(folder)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _from_config(auto: Any, config: Any) -> Any:
+    if type(config) not in auto._model_mapping:
+        raise InputError(f"{config.model_type} has no {auto.__name__.removeprefix('AutoModelFor')} head")
+    return auto.from_config(config)
 
 
 def _spread(model: Any) -> None:
@@ -172,22 +181,37 @@ def tiny_folder(kind: str = "dense", architecture: str = "bert", seed: int = 0) 
     return folder
 
 
-def tiny(kind: str = "dense", architecture: str = "bert", *, seed: int = 0, **options: Any) -> SentenceTransformer:
+@overload
+def tiny(
+    kind: Literal["dense"] = ..., architecture: str = ..., *, seed: int = ..., **options: Any
+) -> SentenceTransformer: ...
+@overload
+def tiny(kind: Literal["sparse"], architecture: str = ..., *, seed: int = ..., **options: Any) -> SparseEncoder: ...
+@overload
+def tiny(kind: str, architecture: str = ..., *, seed: int = ..., **options: Any) -> Any: ...
+def tiny(kind: str = "dense", architecture: str = "bert", *, seed: int = 0, **options: Any) -> Any:
     """Return a tiny model with random weights.
 
     Args:
-        kind: The family: ``dense``.
-        architecture: A key of :data:`ARCHITECTURES`, or ``static`` for token vectors without a transformer.
+        kind: The family: ``dense`` or ``sparse``.
+        architecture: A key of :data:`ARCHITECTURES`, or ``static`` for a vector or a weight a token, without a
+            transformer. A sparse model is SPLADE, or has a sparse auto-encoder on a decoder.
         seed: Seed of the weights.
         **options: Further arguments of the family's class.
 
     >>> tiny("dense").get_embedding_dimension()
     32
     """
-    if kind != "dense":
-        raise InputError(f"kind must be 'dense', got {kind!r}")
+    if kind not in _KINDS:
+        raise InputError(f"kind must be one of {', '.join(_KINDS)}; got {kind!r}.{did_you_mean(kind, _KINDS)}")
     require("torch", "torch", "fourfold.testing.tiny")
-    from fourfold.families.dense import SentenceTransformer
+    import fourfold
+
+    modules = _KINDS[kind](architecture, seed)
+    return getattr(fourfold, _CLASSES[kind])(modules=modules, **{"device": "cpu", **options})
+
+
+def _dense(architecture: str, seed: int) -> list[Any]:
     from fourfold.modules import Normalize, Pooling, StaticEmbedding, Transformer
 
     if architecture == "static":
@@ -195,11 +219,38 @@ def tiny(kind: str = "dense", architecture: str = "bert", *, seed: int = 0, **op
 
         generator = torch.Generator().manual_seed(seed)
         tokenizer = _tokenizer(ARCHITECTURES["bert"])
-        vectors = torch.randn(len(tokenizer), WIDTH, generator=generator)
-        return SentenceTransformer(modules=[StaticEmbedding(tokenizer, vectors), Normalize()], device="cpu", **options)
-    folder = Path(_scratch().name, f"checkpoint-{architecture}-{seed}")
-    if not folder.exists():
-        checkpoint(architecture, folder, seed=seed)
+        return [StaticEmbedding(tokenizer, torch.randn(len(tokenizer), WIDTH, generator=generator)), Normalize()]
     mode = "lasttoken" if ARCHITECTURES[architecture].decoder else "mean"
-    modules = [Transformer(str(folder)), Pooling(WIDTH, mode), Normalize()]
-    return SentenceTransformer(modules=modules, **{"device": "cpu", **options})
+    return [Transformer(str(_saved(architecture, seed))), Pooling(WIDTH, mode), Normalize()]
+
+
+def _sparse(architecture: str, seed: int) -> list[Any]:
+    from fourfold.modules import SparseAutoEncoder, SparseStaticEmbedding, SpladePooling, Transformer
+
+    if architecture == "static":
+        import torch
+
+        generator = torch.Generator().manual_seed(seed)
+        tokenizer = _tokenizer(ARCHITECTURES["bert"])
+        return [SparseStaticEmbedding(tokenizer, torch.rand(len(tokenizer), generator=generator) * 5)]
+    if ARCHITECTURES[architecture].decoder:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            top = SparseAutoEncoder(WIDTH, hidden_dim=4 * WIDTH, k=8, k_aux=16)
+        return [*_dense(architecture, seed)[:2], top]
+    folder = _saved(architecture, seed, masked=True)
+    return [Transformer(str(folder), transformer_task="fill-mask"), SpladePooling()]
+
+
+_KINDS = {"dense": _dense, "sparse": _sparse}
+_CLASSES = {"dense": "SentenceTransformer", "sparse": "SparseEncoder"}
+
+
+def _saved(architecture: str, seed: int, *, masked: bool = False) -> Path:
+    """Return the folder of a tiny checkpoint, made on the first call."""
+    folder = Path(_scratch().name, f"checkpoint-{architecture}-{seed}{'-masked' * masked}")
+    if not folder.exists():
+        checkpoint(architecture, folder, seed=seed, masked=masked)
+    return folder

@@ -275,6 +275,25 @@ class SentenceTransformerModelCardData(BaseModelCardData):
         return _card_examples.dense(model, self, run=run)
 
 
+@dataclass(eq=False, repr=False)
+class SparseEncoderModelCardData(BaseModelCardData):
+    """Data of a sparse encoder's card.
+
+    >>> SparseEncoderModelCardData(license="mit").tags
+    ['sentence-transformers', 'sparse-encoder', 'sparse']
+    """
+
+    placeholder: ClassVar[str] = "sparse_encoder_model_id"
+    kind: ClassVar[str] = "Sparse Encoder"
+
+    task_name: str = "semantic search and sparse retrieval"
+    tags: list[str] = field(default_factory=lambda: ["sentence-transformers", "sparse-encoder", "sparse"])
+
+    def snippet(self, model: BaseModel, *, run: bool) -> _card_examples.Snippet:
+        """Return Python that encodes and compares, as queries and documents where the model tells them apart."""
+        return _card_examples.dense(model, self, run=run)
+
+
 def generate_model_card(model: BaseModel, train_datasets: list[str] | None = None) -> str:
     """Return the text of a fresh card.
 
