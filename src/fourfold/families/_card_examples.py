@@ -51,48 +51,75 @@ class Snippet(NamedTuple):
 
 
 def dense(model: BaseModel, data: BaseModelCardData, *, run: bool) -> Snippet:
-    """Return the snippet of a dense encoder."""
+    """Return the snippet of a dense encoder: inputs are encoded and compared."""
+    return _embedding(model, data, run=run, terms=False)
+
+
+def sparse(model: BaseModel, data: BaseModelCardData, *, run: bool) -> Snippet:
+    """Return the snippet of a sparse encoder, which ends with a text's heaviest terms where terms are tokens."""
+    return _embedding(model, data, run=run, terms="SparseAutoEncoder" not in _card_facts.class_names(model.modules()))
+
+
+def _embedding(model: BaseModel, data: BaseModelCardData, *, run: bool, terms: bool) -> Snippet:
     retrieval = _card_facts.is_retrieval(model, data)
     texts = data.usage_examples
     if retrieval:
         queries, documents = (texts[:1], texts[1:]) if texts and len(texts) > 1 else (QUERIES, DOCUMENTS)
     else:
         queries, documents = texts or ALIKE, []
-    shapes, scores = _dense_output(model, queries, documents, retrieval=retrieval) if run else (None, None)
+    printed = _printed(model, queries, documents, retrieval=retrieval, terms=terms) if run else _Printed()
     cls = type(model).__name__
     load = f'from fourfold import {cls}\n\n# From the hub, or from a folder\nmodel = {cls}("{_name(data)}")'
     if retrieval:
+        last, compared = "document_embeddings", "query_embeddings, document_embeddings"
         body = [
             _list("queries", queries), _list("documents", documents),
             "query_embeddings = model.encode_query(queries)",
             "document_embeddings = model.encode_document(documents)",
-            "print(query_embeddings.shape, document_embeddings.shape)", *_comment(shapes),
-            "", "similarities = model.similarity(query_embeddings, document_embeddings)",
+            "print(query_embeddings.shape, document_embeddings.shape)",
         ]  # fmt: skip
     else:
-        body = [
-            _list("texts", queries), "embeddings = model.encode(texts)",
-            "print(embeddings.shape)", *_comment(shapes),
-            "", "similarities = model.similarity(embeddings, embeddings)",
-        ]  # fmt: skip
-    return Snippet(load, "\n".join([*body, "print(similarities)", *_comment(scores)]))
+        last, compared = "embeddings", "embeddings, embeddings"
+        body = [_list("texts", queries), "embeddings = model.encode(texts)", "print(embeddings.shape)"]
+    body += [*_comment(printed.shapes), "", f"similarities = model.similarity({compared})"]
+    body += ["print(similarities)", *_comment(printed.scores)]
+    if terms:
+        body += ["", *(line.format(rows=last) for line in _TERMS), *_comment(printed.terms)]
+    return Snippet(load, "\n".join(body))
 
 
-def _dense_output(
-    model: Any, queries: list[str], documents: list[str], *, retrieval: bool
-) -> tuple[str | None, str | None]:
+# The heaviest terms of the first text.
+_TERMS = (
+    "for token, weight in model.decode({rows}[0], top_k=5):",
+    '    print(f"{{token}}: {{weight:.2f}}")',
+)
+
+
+class _Printed(NamedTuple):
+    """What a snippet prints; None where it was not run or could not be."""
+
+    shapes: str | None = None
+    scores: str | None = None
+    terms: str | None = None
+
+
+def _printed(model: Any, queries: list[str], documents: list[str], *, retrieval: bool, terms: bool) -> _Printed:
     """Run the snippet and return what it prints; where that fails, the log says why and the card shows nothing."""
     try:
         with _left_as_it_was(model):
             if retrieval:
                 first = model.encode_query(queries, show_progress_bar=False)
                 second = model.encode_document(documents, show_progress_bar=False)
-                return f"{first.shape} {second.shape}", str(model.similarity(first, second))
-            vectors = model.encode(queries, show_progress_bar=False)
-            return str(vectors.shape), str(model.similarity(vectors, vectors))
+                shapes = f"{first.shape} {second.shape}"
+            else:
+                first = second = model.encode(queries, show_progress_bar=False)
+                shapes = str(first.shape)
+            decoded = model.decode(second[0], top_k=5) if terms else []
+            heaviest = "\n".join(f"{token}: {weight:.2f}" for token, weight in decoded)
+            return _Printed(shapes, str(model.similarity(first, second)), heaviest)
     except Exception:
         logger.exception("the usage example of the model card could not be run; the card shows it without results")
-        return None, None
+        return _Printed()
 
 
 @contextmanager

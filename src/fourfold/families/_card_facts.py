@@ -7,6 +7,7 @@ import logging
 import math
 import platform
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from fourfold.families import _card_results
@@ -58,18 +59,36 @@ def is_retrieval(model: Any, data: BaseModelCardData) -> bool:
         return data.ir_model
     if any(model.prompts.get(name) for name in _RETRIEVAL_PROMPTS):
         return True
-    if any(cls.__name__ == "Router" for module in model for cls in type(module).__mro__):
+    if "Router" in class_names(model):
         return True
     columns = {_plain(column) for dataset in data.train_datasets for column in dataset.get("columns", ())}
     return not columns.isdisjoint({"query", "question"})
 
 
+def class_names(modules: Iterable[Any]) -> set[str]:
+    """Return the names of the modules' classes and of all that those are made from."""
+    return {cls.__name__ for module in modules for cls in type(module).__mro__}
+
+
+def routes(model: Any) -> dict[str, Any]:
+    """Return the chains of modules between which the first module chooses, by name; none for most models."""
+    first = model._first_module()
+    return dict(first.sub_modules.items()) if "Router" in class_names([first]) else {}
+
+
+def lengths(model: Any) -> dict[str, Any]:
+    """Return the most tokens that each route takes, where they differ."""
+    found = {name: getattr(chain[0], "max_seq_length", None) for name, chain in routes(model).items()}
+    return found if len(set(found.values())) > 1 else {}
+
+
 def metadata(model: Any) -> dict[str, Any]:
     """Return what a card says of the model itself."""
     first = model._first_module()
+    apart = [length for length in lengths(model).values() if length is not None]
     name = getattr(model, "similarity_fn_name", None)
     return {
-        "model_max_length": model.max_seq_length,
+        "model_max_length": max(apart, default=None) if apart else model.max_seq_length,
         "model_string": repr(model),
         "supported_modalities": [_modality(kind) for kind in model.modalities],
         "query_length": getattr(first, "query_length", None),
@@ -103,6 +122,8 @@ def facts(model: BaseModel, data: BaseModelCardData, train_datasets: list[str]) 
         data: Its card data.
         train_datasets: Names of data sets trained on, besides those that the card data holds.
     """
+    # A model may find out the width of its rows only when it first runs.
+    usage = data.snippet(model, run=data.generate_widget_examples).code
     known = metadata(model)
     train, evaluated = ([_dataset(entry) for entry in entries] for entries in (data.train_datasets, data.eval_datasets))
     values = front(data)
@@ -113,41 +134,48 @@ def facts(model: BaseModel, data: BaseModelCardData, train_datasets: list[str]) 
         front=values,
         title=data.model_name or data.get_default_model_name(),
         summary=_summary(data, known, links),
-        description=_description(data, known, links),
+        description=_description(model, data, known, links),
         architecture=known["model_string"],
-        usage=data.snippet(model, run=data.generate_widget_examples).code,
+        usage=usage,
         evaluations=_card_results.evaluations(data),
         training=_training(data, train, evaluated),
         citations=data.citations or {"Sentence Transformers": SENTENCE_BERT},
+        sources=data.links.sources,
+        resources=data.links.resources,
     )
 
 
 def _summary(data: BaseModelCardData, known: dict[str, Any], links: list[str]) -> str:
     made = f", made from [{data.base_model}](https://huggingface.co/{data.base_model})" if data.base_model else ""
     trained = f", trained on {', '.join(links)}" if links else ""
-    width = known["output_dimensionality"]
-    numbers = f" of {width} numbers" if width else ""
-    return (
-        f"This is a {data.kind} model{made}{trained}. It turns its inputs into vectors{numbers}, for {data.task_name}."
-    )
+    output = data.output(known["output_dimensionality"])
+    kind = data.get_model_kind()
+    article = "an" if kind[0] in "AEIOU" else "a"
+    return f"This is {article} {kind} model{made}{trained}. It turns its inputs into {output}, for {data.task_name}."
 
 
-def _description(data: BaseModelCardData, known: dict[str, Any], links: list[str]) -> list[tuple[str, str | None]]:
+def _description(
+    model: Any, data: BaseModelCardData, known: dict[str, Any], links: list[str]
+) -> list[tuple[str, str | None]]:
     base = f"[{data.base_model}](https://huggingface.co/{data.base_model})" if data.base_model else None
     if base and data.base_model_revision:
         base += f" <!-- at revision {data.base_model_revision} -->"
     languages = [data.language] if isinstance(data.language, str) else list(data.language or [])
     width, kinds = known["output_dimensionality"], known["supported_modalities"]
+    apart = ", ".join(f"{_tokens(length) or 'unknown'} ({name})" for name, length in lengths(model).items())
     rows: list[tuple[str, str | None]] = [
-        ("Model Type", data.kind),
+        ("Model Type", data.get_model_kind()),
         ("Base model", base),
-        ("Maximum Sequence Length", _tokens(known["model_max_length"])),
+        ("Maximum Sequence Length", apart or _tokens(known["model_max_length"])),
     ]
     for name in ("query_length", "document_length"):
         if known[name] is not None:
             rows.append((name.replace("_length", " length").title(), _tokens(known[name])))
+    if chains := routes(model):
+        shown = (f"{name} ({', '.join(type(part).__name__ for part in chain)})" for name, chain in chains.items())
+        rows.append(("Routes", "; ".join(shown)))
     rows += [
-        ("Output Dimensionality", f"{width} dimensions" if width else None),
+        ("Output Dimensionality", data.dimensions(width) if width else None),
         ("Similarity Function", known["similarity_fn_name"]),
         (_plural("Supported Modality", "Supported Modalities", kinds), ", ".join(kinds)),
         (_plural("Training Dataset", "Training Datasets", links), ", ".join(links)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from huggingface_hub import CardData
 
-from fourfold.families import _card_examples, _card_facts, _card_results
+from fourfold.families import _card_examples, _card_facts, _card_links, _card_results
 from fourfold.store import card
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class BaseModelCardData(CardData):
     placeholder: ClassVar[str] = "sentence_transformers_model_id"
     # What the description calls the model.
     kind: ClassVar[str] = "Sentence Transformer"
+    links: ClassVar[_card_links.Links] = _card_links.DENSE
 
     language: str | list[str] | None = field(default_factory=list)
     license: str | None = None
@@ -185,6 +186,22 @@ class BaseModelCardData(CardData):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_model": None}
 
+    def get_model_kind(self) -> str:
+        """Return what the description calls the model."""
+        return self.kind
+
+    def output(self, width: int | None) -> str:
+        """Return what an input becomes, as part of a sentence.
+
+        Args:
+            width: Length of a row, or None where no module tells.
+        """
+        return f"vectors of {width} numbers" if width else "vectors"
+
+    def dimensions(self, width: int) -> str:
+        """Return the length of a row in words."""
+        return f"{width} dimensions"
+
     def get_default_model_name(self) -> str:
         """Return the title of a card whose author gave none."""
         name = type(self.model).__name__ if self.model is not None else self.kind.replace(" ", "")
@@ -275,23 +292,67 @@ class SentenceTransformerModelCardData(BaseModelCardData):
         return _card_examples.dense(model, self, run=run)
 
 
+# What the modules of a sparse encoder say about it: a tag, a word of the title, and the module that makes it so.
+_SPARSE_TRAITS = (
+    ("asymmetric", "Asymmetric", "Router"),
+    ("inference-free", "Inference-free", "SparseStaticEmbedding"),
+    ("splade", "SPLADE", "SpladePooling"),
+    ("csr", "CSR", "SparseAutoEncoder"),
+)
+
+
 @dataclass(eq=False, repr=False)
 class SparseEncoderModelCardData(BaseModelCardData):
-    """Data of a sparse encoder's card.
+    """Data of a sparse encoder's card. The model that it is about adds tags by its modules.
 
     >>> SparseEncoderModelCardData(license="mit").tags
     ['sentence-transformers', 'sparse-encoder', 'sparse']
+    >>> from fourfold.testing import tiny
+    >>> data = tiny("sparse").model_card_data
+    >>> data.tags, data.get_default_model_name()
+    (['sentence-transformers', 'sparse-encoder', 'sparse', 'splade'], 'SPLADE Sparse Encoder')
     """
 
     placeholder: ClassVar[str] = "sparse_encoder_model_id"
     kind: ClassVar[str] = "Sparse Encoder"
+    links: ClassVar[_card_links.Links] = _card_links.SPARSE
 
     task_name: str = "semantic search and sparse retrieval"
     tags: list[str] = field(default_factory=lambda: ["sentence-transformers", "sparse-encoder", "sparse"])
 
+    def register_model(self, model: BaseModel) -> None:
+        """Connect the model that the card is about, and tag the card by its modules."""
+        super().register_model(model)
+        self.add_tags([tag for tag, _ in self._traits()])
+
+    def get_model_kind(self) -> str:
+        """Return what kind of sparse encoder the model is, by its modules."""
+        return " ".join([*(word for _, word in self._traits()), self.kind])
+
+    def get_default_model_name(self) -> str:
+        """Return the title of a card whose author gave none: what kind of model it is."""
+        return self.get_model_kind()
+
+    def output(self, width: int | None) -> str:
+        """Return what an input becomes, as part of a sentence."""
+        of = "units" if "csr" in dict(self._traits()) else "terms"
+        return f"weights of {f'{width} {of}' if width else of}, {self._active() or 'most of them zero'}"
+
+    def dimensions(self, width: int) -> str:
+        """Return the length of a row in words, and how much of it is not zero at most."""
+        return ", ".join(filter(None, [super().dimensions(width), self._active()]))
+
+    def _active(self) -> str:
+        most = getattr(self.model, "max_active_dims", None)
+        return f"at most {most} of them active" if most else ""
+
+    def _traits(self) -> list[tuple[str, str]]:
+        names = set() if self.model is None else _card_facts.class_names(self.model.modules())
+        return [(tag, word) for tag, word, name in _SPARSE_TRAITS if name in names]
+
     def snippet(self, model: BaseModel, *, run: bool) -> _card_examples.Snippet:
-        """Return Python that encodes and compares, as queries and documents where the model tells them apart."""
-        return _card_examples.dense(model, self, run=run)
+        """Return Python that encodes and compares, and shows the terms that weigh most where they are words."""
+        return _card_examples.sparse(model, self, run=run)
 
 
 def generate_model_card(model: BaseModel, train_datasets: list[str] | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,19 +38,10 @@ _AT_THE_END = (
     ("## Model Card Contact", "Whom to ask."),
 )
 
-_SOURCES = """- **Documentation:** [Sentence Transformers](https://sbert.net)
-- **Repository:** [sentence-transformers on GitHub](https://github.com/huggingface/sentence-transformers)
-- **Hugging Face:** [Models of this kind](https://huggingface.co/models?library=sentence-transformers)"""
-
 _BOTH = (
     "The model loads in fourfold, as shown, and in sentence-transformers, from which the class is imported by the same "
     "name."
 )
-
-_RESOURCES = """- [Training embedding models](https://huggingface.co/blog/train-sentence-transformers)
-- [Matryoshka embeddings](https://huggingface.co/blog/matryoshka): vectors that may be cut short
-- [Embedding quantization](https://huggingface.co/blog/embedding-quantization): vectors in a quarter of the memory and \
-less"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,8 @@ class Facts:
         evaluations: Results.
         training: What is known about the training.
         citations: BibTeX entries by what they are for.
-        resources: Whether links to further reading are shown.
+        sources: Where to read about models of this kind, as markdown.
+        resources: Further reading, as markdown.
     """
 
     front: dict[str, Any]
@@ -100,7 +92,8 @@ class Facts:
     evaluations: list[Evaluation] = field(default_factory=list)
     training: Training = field(default_factory=Training)
     citations: dict[str, str] = field(default_factory=dict)
-    resources: bool = True
+    sources: Sequence[str] = ()
+    resources: Sequence[str] = ()
 
 
 def read(source: Source) -> str | None:
@@ -146,7 +139,7 @@ def generate(facts: Facts) -> str:
         *_evaluations(facts.evaluations),
         *_placeholders(_AFTER_EVALUATION),
         *_card_training.sections(facts.training),
-        *(("## Additional Resources", _RESOURCES) if facts.resources else ()),
+        *(("## Additional Resources", _bullets(facts.resources)) if facts.resources else ()),
         *_citations(facts.citations),
         *_placeholders(_AT_THE_END),
     ]
@@ -157,10 +150,15 @@ def _details(facts: Facts) -> list[str]:
     rows = [
         f"- **{name}:** {value}" if value else f"<!-- - **{name}:** Unknown -->" for name, value in facts.description
     ]
+    sources = ["### Model Sources", _bullets(facts.sources)] if facts.sources else []
     return [
-        "## Model Details", "### Model Description", "\n".join(rows), "### Model Sources", _SOURCES,
+        "## Model Details", "### Model Description", "\n".join(rows), *sources,
         "### Full Model Architecture", code(facts.architecture),
     ]  # fmt: skip
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _usage(facts: Facts) -> list[str]:
