@@ -101,7 +101,9 @@ def test_weights_without_a_module_give_the_tensors(module, tmp_path):
         pytest.skip("has no weights of its own")
     module.save(str(tmp_path))
     tensors = type(module).load_torch_weights(str(tmp_path))
-    assert tensors.keys() == module.state_dict().keys()
+    distinct = {value.data_ptr(): name for name, value in module.state_dict().items()}
+    assert tensors.keys() <= module.state_dict().keys()
+    assert len(tensors) == len(distinct)
     assert type(module).load_torch_weights(str(tmp_path), model=module) is module
 
 
@@ -254,6 +256,8 @@ def results(module, features):
 def assert_alike(ours, theirs):
     assert ours.keys() == theirs.keys()
     for key, value in ours.items():
+        # Packed, in inference mode, a module may write what has few entries as a sparse tensor.
+        value = value.to_dense() if isinstance(value, torch.Tensor) and value.is_sparse else value
         torch.testing.assert_close(value, theirs[key], msg=lambda text, key=key: f"{key}: {text}")
 
 

@@ -290,7 +290,7 @@ def runs_packed(model: nn.Module, start: int, vocabulary: int, pad_id: int) -> b
     model.train(training)
     if ours.shape[1:] != theirs.shape or ours.shape[0] != 1:
         return False
-    return _close(ours[0].float(), theirs.float(), 1e-4 if next(model.parameters()).dtype.itemsize >= 4 else 6e-2)
+    return close(ours[0].float(), theirs.float(), 1e-4 if next(model.parameters()).dtype.itemsize >= 4 else 6e-2)
 
 
 def _window(model: nn.Module) -> int:
@@ -301,6 +301,7 @@ def _window(model: nn.Module) -> int:
     return min(max(fitting, default=0), max(longest - 9, 0))
 
 
-def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
+def close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
+    """Whether two results differ by less than a share of the largest number."""
     scale = theirs.abs().max().clamp(min=1e-6)
     return bool(((ours - theirs).abs().max() / scale < tolerance).item())

@@ -10,6 +10,8 @@ from typing import Any
 from fourfold.containers import Tokens
 from fourfold.modules import _pretrained
 from fourfold.modules._processing import tokenizer_of
+from fourfold.store.source import Source
+from fourfold.text.tokenizer import FastTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,36 @@ def _loader(media: bool) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer
+
+
+def load_tokenizer(source: Source, *, trust_remote_code: bool = False) -> Any:
+    """Load the tokenizer of a folder that has no config.
+
+    Raises:
+        FolderError: If its files cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    place, arguments = _pretrained.from_cache(source.name, _pretrained.hub_keywords(source, trust_remote_code))
+    with _pretrained.reading(source.pretty(), "the tokenizer's files"):
+        tokenizer = AutoTokenizer.from_pretrained(place, **arguments)
+    # How it was loaded is nothing that a saved folder should say.
+    for name in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(name, None)
+    return tokenizer
+
+
+def face_of(tokenizer: Any, *, special: bool = True) -> FastTokenizer | PythonTokenizer:
+    """Return what turns texts into packed ids with a tokenizer of transformers.
+
+    Args:
+        tokenizer: The tokenizer; truncation happens on its own side.
+        special: Whether special tokens are put around each text.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return PythonTokenizer(tokenizer, add_special_tokens=special)
+    return FastTokenizer(backend, add_special_tokens=special, truncation_side=tokenizer.truncation_side)
 
 
 def pad_left(processor: Any, tokenizer: Any) -> None:

@@ -176,13 +176,7 @@ class TransformerInputs(InputModule):
         key = (special, len(tokenizer), tokenizer.truncation_side)
         if key not in self._tokenizers:
             self._tokenizers = {other: made for other, made in self._tokenizers.items() if other[1:] == key[1:]}
-            backend = getattr(tokenizer, "backend_tokenizer", None)
-            if backend is None:
-                made: Any = _processor.PythonTokenizer(tokenizer, add_special_tokens=special)
-            else:
-                side = tokenizer.truncation_side
-                made = FastTokenizer(backend, add_special_tokens=special, truncation_side=side)
-            self._tokenizers[key] = made
+            self._tokenizers[key] = _processor.face_of(tokenizer, special=special)
         return self._tokenizers[key]
 
     def prompt_length(self, prompt: str) -> int:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from fourfold.errors import InputError, WeightsError, did_you_mean, require
-from fourfold.modules import _forward, _modalities, _packed, _pretrained, _processing, _processor, _query_expansion
+from fourfold.modules import (
+    _forward,
+    _modalities,
+    _packed,
+    _pretrained,
+    _processing,
+    _processor,
+    _query_expansion,
+    _vocabulary,
+)
 from fourfold.modules._base import Features
 from fourfold.modules._transformer_folder import KWARGS, TransformerFolder
 from fourfold.modules._transformer_inputs import TransformerInputs
@@ -116,7 +126,7 @@ class Transformer(TransformerInputs, TransformerFolder):
         self.query_expansion = query_expansion
         self._saved_unpad = unpad_inputs
         self._first = _packed.first_position(self.model)
-        self._packs = self._decide()
+        self._decide()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state of a pickled module; the process that unpickles it may not know the packed attention yet."""
@@ -142,7 +152,7 @@ class Transformer(TransformerInputs, TransformerFolder):
     def widest(self) -> int | None:  # type: ignore[override]
         """Most numbers that a layer holds for a token: the width of its inner states, or of its output."""
         text = self.config.get_text_config()
-        if self.transformer_task == "fill-mask":
+        if self.transformer_task == "fill-mask" and not (self._defers and self.packed):
             return text.vocab_size
         return getattr(text, "intermediate_size", None) or getattr(text, "hidden_dim", None)
 
@@ -196,9 +206,16 @@ class Transformer(TransformerInputs, TransformerFolder):
     @unpad_inputs.setter
     def unpad_inputs(self, value: bool | None) -> None:
         self._saved_unpad = value
-        self._packs = self._decide()
+        self._decide()
 
-    def _decide(self) -> bool:
+    def _decide(self) -> None:
+        """Find out whether texts can run packed, and whether logits of packed texts can be left to who pools them."""
+        self._packs = self._decide_packing()
+        vocabulary = self.config.get_text_config().vocab_size if self._packs else 0
+        masked = self._packs and self.transformer_task == "fill-mask"
+        self._defers = masked and _vocabulary.can_be_left_out(self.model, self._first, vocabulary)
+
+    def _decide_packing(self) -> bool:
         token_wise = self.transformer_task in ("feature-extraction", "fill-mask")
         methods = {entry["method"] for entry in self.modality_config.values()}
         if not token_wise or self._takes_media() or methods != {"forward"} or self.tokenizer is None:
@@ -218,6 +235,8 @@ class Transformer(TransformerInputs, TransformerFolder):
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Write ``module_output_name``: token vectors are ``[rows, longest, width]``, packed ``[1, tokens, width]``.
 
+        Logits of texts that this module has packed itself are :class:`~fourfold.ops.splade.VocabularyLogits`.
+
         Raises:
             InputError: If the model has no method for the features' modality.
             MissingMethodError: If the method's output lacks the field that the modality config names.
@@ -226,11 +245,16 @@ class Transformer(TransformerInputs, TransformerFolder):
         path = entry["method_output_name"]
         try:
             with _packed.layout_of(features, self.packed) as packed:
-                output = _forward.run(self.model, entry["method"], {**features, **kwargs}, path, packed=packed)
+                layer = (
+                    _vocabulary.projection(self.model) if packed and self._defers and "packing" in features else None
+                )
+                with contextlib.nullcontext() if layer is None else _vocabulary.left_out(layer):
+                    output = _forward.run(self.model, entry["method"], {**features, **kwargs}, path, packed=packed)
         except IndexError as error:
             self._check_ids(features)
             raise error from None
-        features[self.module_output_name] = _forward.pick(output, path)
+        found = _forward.pick(output, path)
+        features[self.module_output_name] = found if layer is None else _vocabulary.deferred(found, layer)
         if self.config.output_hidden_states and "hidden_states" in output:
             features["all_layer_embeddings"] = output["hidden_states"]
         return features

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import operator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,13 +141,17 @@ def read_tensors(source: Source) -> dict[str, torch.Tensor]:
 
 
 def load_into(module: torch.nn.Module, source: Source) -> None:
-    """Load a folder's weights into a module.
+    """Load a folder's weights into a module; of names that share a tensor the file may hold any.
 
     Raises:
         WeightsError: If a key is missing, unexpected or of another shape; the message lists all of them.
     """
     tensors = read_tensors(source)
     wanted = module.state_dict()
+    for names in _shared(wanted):
+        held = next((tensors[name] for name in names if name in tensors), None)
+        if held is not None:
+            tensors = {**dict.fromkeys(names, held), **tensors}
     problems = [f"missing key {key!r}" for key in wanted if key not in tensors]
     problems += [f"unexpected key {key!r}" for key in tensors if key not in wanted]
     for key in wanted.keys() & tensors.keys():
@@ -156,6 +161,15 @@ def load_into(module: torch.nn.Module, source: Source) -> None:
     if problems:
         raise WeightsError(f"weights in {source.pretty()} do not fit {type(module).__name__}: " + "; ".join(problems))
     module.load_state_dict(tensors)
+
+
+def _shared(tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:
+    """Return the names of tensors that are one, group by group."""
+    groups: dict[tuple[int, tuple[int, ...]], list[str]] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel():
+            groups.setdefault((tensor.data_ptr(), tuple(tensor.shape)), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def save_module(module: torch.nn.Module, folder: Path, *, safe_serialization: bool = True) -> None:

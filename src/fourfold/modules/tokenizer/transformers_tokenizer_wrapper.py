@@ -7,7 +7,7 @@ from typing import Any
 
 from fourfold.containers import Tokens
 from fourfold.errors import require
-from fourfold.modules._pretrained import hub_keywords
+from fourfold.modules._processor import load_tokenizer
 from fourfold.modules.tokenizer._base import WordTokenizer
 from fourfold.store.source import Source
 from fourfold.text.tokenizer import FastTokenizer
@@ -59,6 +59,4 @@ class TransformersTokenizerWrapper(WordTokenizer):
     def from_source(cls, source: Source, *, trust_remote_code: bool = False) -> TransformersTokenizerWrapper:
         """Read a tokenizer from a module's folder."""
         require("transformers", "torch", "TransformersTokenizerWrapper")
-        from transformers import AutoTokenizer
-
-        return cls(AutoTokenizer.from_pretrained(source.name, **hub_keywords(source, trust_remote_code)))
+        return cls(load_tokenizer(source, trust_remote_code=trust_remote_code))

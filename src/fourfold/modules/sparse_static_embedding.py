@@ -1,0 +1,249 @@
+"""One weight a token, whatever stands around it: queries of inference-free sparse models."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from fourfold.containers import Tokens
+from fourfold.errors import FolderError, InputError, WeightsError
+from fourfold.modules import _processor
+from fourfold.modules._base import Features, InputModule, needed
+from fourfold.store.source import Source
+from fourfold.store.weights import load_into
+from fourfold.text.inputs import check_texts
+from fourfold.text.prompts import prepend
+from fourfold.text.tokenizer import FastTokenizer
+
+IDF_FILE = "idf.json"
+
+
+class SparseStaticEmbedding(InputModule):
+    """Weigh each token that a text holds, once, by a weight of its own, such as its inverse document frequency.
+
+    Queries of sparse models without inference on that side are made so (Geng et al. 2024, arXiv:2411.04403).
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        weight: ``[vocabulary]``; None is ones.
+        frozen: Whether training leaves the weights alone.
+
+    Raises:
+        InputError: If the weights are not one number a token.
+
+    Attributes:
+        max_seq_length: Tokens of a text that are kept.
+    """
+
+    config_keys: ClassVar[list[str]] = ["frozen"]
+    packed = True
+
+    def __init__(self, tokenizer: Any, weight: Tensor | None = None, frozen: bool = False) -> None:
+        super().__init__()
+        if isinstance(tokenizer, Tokenizer):
+            from transformers import PreTrainedTokenizerFast
+
+            tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+        self.tokenizer = tokenizer
+        known = len(tokenizer.get_vocab())
+        weight = torch.ones(known) if weight is None else torch.as_tensor(weight)
+        if weight.ndim != 1 or not weight.is_floating_point():
+            raise InputError(f"weight must be one number for each of {known} tokens, got shape {tuple(weight.shape)}")
+        self.weight = nn.Parameter(weight, requires_grad=not frozen)
+        self.frozen = frozen
+        self.max_seq_length = tokenizer.model_max_length
+        self._faces: dict[int, Any] = {}
+
+    @classmethod
+    def example(cls) -> SparseStaticEmbedding:
+        """Return a tiny instance for tests."""
+        from tokenizers import models, pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+
+        base = Tokenizer(models.WordLevel({"[UNK]": 0, "[PAD]": 1, "a": 2, "b": 3, "c": 4}, unk_token="[UNK]"))
+        base.pre_tokenizer = pre_tokenizers.Whitespace()
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=base, unk_token="[UNK]", pad_token="[PAD]")
+        return cls(tokenizer, torch.arange(5, dtype=torch.float32) / 4)
+
+    @property
+    def num_dimensions(self) -> int:
+        """Number of weights."""
+        return len(self.weight)
+
+    def get_embedding_dimension(self) -> int:
+        """Return the number of weights."""
+        return self.num_dimensions
+
+    # -- texts to features -------------------------------------------------------------------------------------------
+
+    def tokenises(self, kwargs: Mapping[str, Any]) -> bool:
+        """Always: no argument changes how texts become ids."""
+        return True
+
+    def longest_input(self, **kwargs: Any) -> float | None:
+        """Return the most tokens that are kept of a text; None is no limit."""
+        length = min(self.max_seq_length, self.tokenizer.model_max_length)
+        return None if length > 10**9 else length
+
+    def locating_tokenizer(self, **kwargs: Any) -> FastTokenizer | None:
+        """Return the tokenizer that tells where tokens stand in a text, or None if it is written in Python."""
+        face = self._face()
+        return face if isinstance(face, FastTokenizer) else None
+
+    def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
+        """Return the packed ids of texts, without special tokens."""
+        length = self.longest_input()
+        return self._face().encode(prepend(prompt, check_texts(inputs)), None if length is None else int(length))
+
+    def _face(self) -> Any:
+        # A tokenizer that grew is another one; its size is the cheap sign of that.
+        size = len(self.tokenizer)
+        if size not in self._faces:
+            self._faces = {size: _processor.face_of(self.tokenizer, special=False)}
+        return self._faces[size]
+
+    def pack(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn packed ids into packed features: ``input_ids`` ``[1, tokens]`` and ``cu_seq_lens_q`` ``[rows + 1]``."""
+        return {
+            "input_ids": torch.from_numpy(tokens.ids)[None].long(),
+            "cu_seq_lens_q": torch.from_numpy(tokens.offsets).int(),
+        }
+
+    def pad(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn packed ids into ``input_ids`` and ``attention_mask``, int64 ``[rows, longest]``."""
+        ids, mask = tokens.padded(self.tokenizer.pad_token_id or 0)
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+    def preprocess(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Features:
+        """Turn texts into ``input_ids`` and ``attention_mask``, int64 ``[rows, longest]``."""
+        return self.pad(self.tokenise(inputs, prompt)) if inputs else {}
+
+    # -- features to vectors -----------------------------------------------------------------------------------------
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Write ``sentence_embedding`` ``[rows, vocabulary]``: the weight of each token that a row holds, else 0.
+
+        Packed rows in inference mode are a sparse COO tensor; others are dense. A ``sentence_embedding`` that is there
+        is multiplied by it.
+        """
+        ids = needed(features, "input_ids", self)
+        offsets, before = features.get("cu_seq_lens_q"), features.get("sentence_embedding")
+        if offsets is None:
+            row, place = features.get("attention_mask", torch.ones_like(ids)).nonzero(as_tuple=True)
+            held = ids[row, place]
+        else:
+            row = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=ids.device), offsets.diff().long())
+            held = ids[0, : len(row)]
+        shape = (len(ids) if offsets is None else len(offsets) - 1, self.num_dimensions)
+        if offsets is not None and before is None and torch.is_inference_mode_enabled():
+            places = torch.unique(row * shape[1] + held)
+            row, held = places // shape[1], places % shape[1]
+            features["sentence_embedding"] = torch.sparse_coo_tensor(
+                torch.stack([row, held]), self.weight[held], shape, is_coalesced=True, check_invariants=False
+            )
+            return features
+        present = torch.zeros(shape, dtype=self.weight.dtype, device=self.weight.device)
+        present[row, held] = 1
+        weights = present * self.weight
+        features["sentence_embedding"] = weights if before is None else before * weights
+        return features
+
+    # -- saving and loading ------------------------------------------------------------------------------------------
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the settings, the weights and the tokenizer."""
+        self.save_config(output_path)
+        self.save_torch_weights(output_path, safe_serialization)
+        self.save_tokenizer(output_path)
+
+    @classmethod
+    def from_source(
+        cls,
+        source: Source,
+        init_defaults: dict[str, Any] | None = None,
+        *,
+        trust_remote_code: bool = False,
+        **options: Any,
+    ) -> SparseStaticEmbedding:
+        """Build the module from its folder; the weights may be a JSON file that the settings name as ``path``."""
+        tokenizer = _processor.load_tokenizer(source, trust_remote_code=trust_remote_code)
+        config = {**(init_defaults or {}), **cls.read_config(source)}
+        path = config.pop("path", None)
+        if isinstance(path, str) and path.endswith(".json"):
+            weight = _weights(_find(source, path), tokenizer, source.pretty(path))
+            return cls._build({**config, "tokenizer": tokenizer, "weight": weight}, source)
+        module = cls._build({**config, "tokenizer": tokenizer}, source)
+        load_into(module, source)
+        highest = max(tokenizer.get_vocab().values(), default=-1)
+        if highest >= module.num_dimensions:
+            raise WeightsError(
+                f"{source.pretty()}: the tokenizer has ids up to {highest}, the file {module.num_dimensions} weights"
+            )
+        return module
+
+    @classmethod
+    def from_json(
+        cls,
+        json_path: str,
+        tokenizer: Any,
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **config: Any,
+    ) -> SparseStaticEmbedding:
+        """Build the module from a JSON object of weights by token; tokens without one have weight 0.
+
+        Args:
+            json_path: A file, or the hub name of a repository that holds ``idf.json``.
+            tokenizer: A tokenizer of transformers.
+            token: Hub token.
+            cache_folder: Folder for downloads.
+            revision: Branch, tag or commit.
+            local_files_only: Never use the network.
+            **config: Further arguments of the constructor.
+
+        Raises:
+            InputError: If there is no such file.
+            FolderError: If it holds something else.
+        """
+        path: Path | None = Path(json_path)
+        if path is not None and not path.is_file():
+            is_name = json_path.count("/") <= 1 and not json_path.endswith(".json")
+            source = Source(json_path, revision, token, cache_folder, local_files_only)
+            path = source.file(IDF_FILE) if is_name else None
+        if path is None:
+            raise InputError(f"{json_path} is neither a JSON file nor a repository that holds {IDF_FILE}")
+        return cls(tokenizer, _weights(path, tokenizer, json_path), **config)
+
+
+def _find(source: Source, path: str) -> Path:
+    """Return a file that a module's settings name: beside them, or relative to the model's own folder."""
+    found = source.file(path) or replace(source, subfolder="").file(path)
+    return found if found is not None else source.need(path)
+
+
+def _weights(path: Path, tokenizer: Any, origin: str) -> Tensor:
+    """Return ``[vocabulary]`` weights from a JSON object of weights by token."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FolderError(f"{origin} is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise FolderError(f"{origin} must hold an object of weights by token, got {type(values).__name__}")
+    ids = tokenizer.get_vocab()
+    weight = torch.zeros(max(len(ids), max(ids.values(), default=-1) + 1))
+    for token, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise FolderError(f"{origin}: the weight of {token!r} must be a number, got {value!r}")
+        if token in ids:
+            weight[ids[token]] = value
+    return weight
