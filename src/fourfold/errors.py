@@ -5,7 +5,7 @@ Each also derives from the built-in type that the sentence-transformers contract
 
     FourfoldError
     ├── InputError            ValueError    an argument or an input text is unusable
-    │   └── InputTypeError    TypeError     an argument is of another type than it must be
+    ├── InputTypeError        TypeError     an argument is of another type than it must be
     ├── FolderError           ValueError    a model folder is broken or hostile
     │   ├── MissingFileError  OSError       a file that the folder must hold is absent
     │   ├── UnknownKeyError   TypeError     a key of a module's JSON is unknown or absent
@@ -41,7 +41,7 @@ class InputError(FourfoldError, ValueError):
     """An argument or an input text is unusable."""
 
 
-class InputTypeError(InputError, TypeError):
+class InputTypeError(FourfoldError, TypeError):
     """An argument is of another type than it must be."""
 
 

@@ -61,10 +61,7 @@ class EmbeddingModel(BaseModel):
 
     def get_embedding_dimension(self) -> int | None:
         """Return the width of the rows; None if no module tells."""
-        names = ("get_embedding_dimension", "get_sentence_embedding_dimension", "get_word_embedding_dimension")
-        answers = (
-            getattr(module, name)() for module in reversed(list(self)) for name in names if hasattr(module, name)
-        )
+        answers = (_width_of(module) for module in reversed(list(self)))
         return next((answer for answer in answers if answer is not None), None)
 
     def get_sentence_embedding_dimension(self) -> int | None:
@@ -81,6 +78,13 @@ class EmbeddingModel(BaseModel):
                 return
 
 
+def _width_of(module: Any) -> int | None:
+    """Return the width of a module's output, by the newest of the methods that it has for that."""
+    names = ("get_embedding_dimension", "get_sentence_embedding_dimension", "get_word_embedding_dimension")
+    name = next((name for name in names if hasattr(module, name)), None)
+    return None if name is None else getattr(module, name)()
+
+
 def encoding_as(task: str, names: tuple[str, ...], encode: Any) -> Callable[..., Any]:
     """Return the method that encodes inputs of one kind, with the signature of ``encode``.
 
@@ -93,7 +97,7 @@ def encoding_as(task: str, names: tuple[str, ...], encode: Any) -> Callable[...,
     positional = list(signature.parameters)[2:-1]
 
     @renamed_keywords(sentences="inputs")
-    def method(self: Any, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if len(args) > len(positional):
             raise TypeError(f"encode_{task} takes at most {len(positional) + 1} positional arguments")
         given = {**dict(zip(positional, args, strict=False)), **kwargs}

@@ -140,8 +140,11 @@ class Options(Call):
         return empty if self.layout is None else empty.to_sparse()
 
     def result(self, sink: Any, single: bool) -> Any:
-        """Return the rows of a full sink in the form that the flags ask for."""
-        rows = sink.result()
+        """Return the rows of a full sink in the form that the flags ask for, as tensors that autograd may use."""
+        with torch.inference_mode(False):
+            return self._result(sink.result(), single)
+
+    def _result(self, rows: Any, single: bool) -> Any:
         if self.layout is None:
             rows = _running.as_tensor(rows) if isinstance(rows, np.ndarray) else rows
             return rows[0] if single else rows if self.as_tensor else list(rows)
@@ -154,10 +157,12 @@ class Options(Call):
     def each(self, sink: Any) -> Iterator[Any]:
         """Yield the rows of a full sink one by one, each in memory of its own."""
         rows = sink.result()
-        if self.layout is None:
-            yield from (row.clone() for row in (_running.as_tensor(rows) if isinstance(rows, np.ndarray) else rows))
-        else:
-            yield from map(self._placed, sparse.coo_rows(rows, apart=True))
+        with torch.inference_mode(False):
+            if self.layout is None:
+                found = [row.clone() for row in (_running.as_tensor(rows) if isinstance(rows, np.ndarray) else rows)]
+            else:
+                found = [self._placed(row) for row in sparse.coo_rows(rows, apart=True)]
+        yield from found
 
     def _placed(self, rows: Tensor) -> Tensor:
         return rows.to(device=self.device, dtype=self.dtype)

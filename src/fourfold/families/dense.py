@@ -117,7 +117,7 @@ class SentenceTransformer(DenseLegacy, EmbeddingModel):
     @renamed_keywords(sentences="inputs")
     def encode(
         self,
-        inputs: Any = None,
+        inputs: Any,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int = 32,

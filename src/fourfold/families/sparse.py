@@ -122,7 +122,7 @@ class SparseEncoder(EmbeddingModel):
     @renamed_keywords(sentences="inputs")
     def encode(
         self,
-        inputs: Any = None,
+        inputs: Any,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int = 32,
