@@ -7,9 +7,12 @@ safetensors can look into an index. A file is written whole under another name a
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import numpy as np
 
 from fourfold.errors import SearchIndexError
 
-_NAMES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8"}
+_NAMES = {"U8": "u1", "U16": "<u2", "I32": "<i4", "I64": "<i8", "F32": "<f4"}
 MEND = "Build the index anew with --rebuild, or delete its folder"
 
 _CODES = {np.dtype(code): name for name, code in _NAMES.items()}
@@ -45,7 +48,27 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def save_arrays(target: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class Pieces:
+    """An array that is made piece by piece while it is written, so that it is never in memory whole.
+
+    Attributes:
+        dtype: Of the array.
+        shape: Of the array.
+        make: Yields the pieces in order.
+    """
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    make: Callable[[], Iterator[np.ndarray]]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def save_arrays(target: Path, arrays: Mapping[str, np.ndarray | Pieces], metadata: Mapping[str, Any]) -> None:
     """Write ``arrays`` and JSON ``metadata`` to ``target`` in one atomic step."""
     header: dict[str, Any] = {"__metadata__": {"json": json.dumps(metadata)}}
     # Wide items first: every array then starts at a multiple of its item size without holes between them.
@@ -58,7 +81,15 @@ def save_arrays(target: Path, arrays: Mapping[str, np.ndarray], metadata: Mappin
         start = stop
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    replace_file(target, [len(text).to_bytes(8, "little"), text, *(arrays[name] for name in ordered)])
+    replace_file(target, chain([len(text).to_bytes(8, "little"), text], _pieces(arrays[name] for name in ordered)))
+
+
+def _pieces(arrays: Iterable[np.ndarray | Pieces]) -> Iterator[np.ndarray]:
+    for array in arrays:
+        if isinstance(array, Pieces):
+            yield from array.make()
+        else:
+            yield array
 
 
 class ArrayFile:
