@@ -37,6 +37,17 @@ class Tokens:
         flat = [_concatenate(some, int(offsets[-1])) for some in (rows, type_rows) if some is not None]
         return cls(flat[0], offsets, flat[1] if len(flat) > 1 else None)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Tokens]) -> Tokens:
+        """Return the rows of all parts, one part's after the other's."""
+        offsets = np.zeros(sum(map(len, parts)) + 1, dtype=np.int64)
+        np.cumsum(np.concatenate([part.lengths for part in parts]), out=offsets[1:])
+        ids = np.concatenate([part.ids for part in parts])
+        if all(part.type_ids is None for part in parts):
+            return Tokens(ids, offsets)
+        types = [np.zeros(len(part.ids), np.int32) if part.type_ids is None else part.type_ids for part in parts]
+        return Tokens(ids, offsets, np.concatenate(types))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

@@ -10,7 +10,7 @@ from tests import tolerances
 from tests.support import TEXTS, wordpiece
 
 from fourfold import SentenceTransformer
-from fourfold.errors import FolderError, FourfoldError, InputError
+from fourfold.errors import FirstModuleError, FolderError, FourfoldError, InputError
 from fourfold.modules import Dense, Normalize, Pooling, StaticEmbedding, Transformer
 from fourfold.modules.router import Router
 from fourfold.testing import WIDTH, checkpoint
@@ -182,6 +182,22 @@ def test_a_route_with_a_module_that_needs_padding_does_not_stop_the_other(bert, 
     close(model.encode([{"query": text} for text in TEXTS]), model.encode_query(TEXTS))
 
 
+@pytest.mark.parametrize(("chain", "found"), [([], "it is empty"), ([Dense(8, 8)], "it begins with Dense")])
+def test_a_route_without_a_module_that_takes_inputs_is_told(bert, chain, found):
+    model = model_of(Router({"query": chain, "document": [Transformer(bert), Pooling(WIDTH)]}))
+    calls = [
+        lambda: model.encode(["a"]),
+        lambda: model.encode_query(["a"]),
+        lambda: model.encode([{"query": "a"}]),
+        lambda: model[0].longest_input(task="query"),
+        lambda: model[0].locating_tokenizer(task="query"),
+    ]
+    for call in calls:
+        with pytest.raises(FirstModuleError, match=f"the route 'query'.*{found}"):
+            call()
+    close(model.encode_document(["a"]), model_of(Transformer(bert), Pooling(WIDTH)).encode(["a"]))
+
+
 def test_an_unknown_task_is_told(asymmetric):
     with pytest.raises(ValueError, match="no route for task 'other'"):
         asymmetric.encode(["a"], task="other")
@@ -219,15 +235,24 @@ def test_one_key_dictionaries_state_the_task(asymmetric, task):
 @pytest.mark.parametrize(
     "inputs",
     [
-        [{"query": "a"}, {"document": "b"}],
         [{"query": "a", "document": "b"}],
+        [{"query": "a"}, {"query": "a", "document": "b"}],
+        [{"query": "a"}, {"text": "b"}],
+        [{"query": "a"}, {}],
+        [{"query": "a"}, {3: "b"}],
         [{"query": "a"}, "b"],
         ["b", {"query": "a"}],
     ],
 )
-def test_dictionaries_of_different_tasks_are_refused(asymmetric, inputs):
-    with pytest.raises(ValueError, match=r"same task|Unsupported|modality|mix"):
-        asymmetric.encode(inputs)
+def test_inputs_that_do_not_all_state_one_task_are_refused(asymmetric, inputs):
+    for call in (asymmetric.encode, asymmetric.preprocess):
+        with pytest.raises(ValueError, match=r"a dictionary of one key like|modality|Multimodal|Unsupported"):
+            call(inputs)
+
+
+def test_padded_features_are_of_one_task(asymmetric):
+    with pytest.raises(InputError, match="the inputs state 'document', 'query'"):
+        asymmetric.preprocess([{"query": "a"}, {"document": "b"}])
 
 
 def test_a_dictionary_of_a_modality_is_an_input(asymmetric):
@@ -483,6 +508,53 @@ def test_a_broken_folder_is_told_by_file_and_key(saved, mutate, error, said):
     assert isinstance(caught.value, FourfoldError)
     assert "router_config.json" in str(caught.value)
     assert str(saved) in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["", ".", "query_1_Dense"])
+def test_a_router_that_is_a_part_of_itself_is_told(saved, path):
+    def inside(config):
+        config["types"][path] = "sentence_transformers.models.Router"
+        config["structure"]["query"] = [path]
+
+    if path not in ("", "."):
+        (saved / path).rename(saved / "moved")
+        (saved / path).symlink_to(saved, target_is_directory=True)
+    change(saved, inside)
+    with pytest.raises(FolderError, match=r"router_config\.json: this router is a part of itself") as caught:
+        SentenceTransformer(str(saved), device="cpu")
+    assert str(saved) in str(caught.value)
+
+
+def test_after_a_router_that_is_a_part_of_itself_others_load(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "whole")
+    test_a_router_that_is_a_part_of_itself_is_told(saved, "")
+    SentenceTransformer(str(tmp_path / "whole"), device="cpu")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [("query_1_Dense", r"query_1_Dense/config\.json"), ("query_0_StaticEmbedding", "tokenizer.json is missing")],
+)
+def test_a_missing_folder_is_told_by_its_name(tmp_path, gone, said, nested):
+    router = Router({"query": [static(0), Dense(WIDTH, 4)], "document": [static(1), Dense(WIDTH, 4)]})
+    model = model_of(Router({"query": [router], "document": [router]}) if nested else router)
+    model.save(tmp_path / "model")
+    inside = tmp_path / "model" / ("query_0_Router" if nested else "")
+    shutil.rmtree(inside / gone)
+    with pytest.raises(FolderError, match=said) as caught:
+        SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert str(inside / gone) in str(caught.value)
+
+
+def test_routers_within_routers_travel(tmp_path):
+    inner = Router({"query": [static(0)], "document": [static(1)]}, default_route="document")
+    model = model_of(Router({"query": [inner, dense(2)], "other": [static(3)], "document": [inner]}))
+    model.save(tmp_path / "model")
+    assert (tmp_path / "model/query_0_Router/document_0_StaticEmbedding/model.safetensors").is_file()
+    again = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    for task in ("query", "other", "document", None):
+        close(again.encode(TEXTS, task=task), model.encode(TEXTS, task=task))
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "/etc", "C:\\x"])

@@ -118,7 +118,7 @@ def test_features_have_the_same_names(st, bert, name, task):
     "call",
     [
         lambda m: m.encode(["a"], task="other"),
-        lambda m: m.encode([{"query": "a"}, {"document": "b"}]),
+        lambda m: m.preprocess([{"query": "a"}, {"document": "b"}]),
         lambda m: m.encode([{"query": "a", "document": "b"}]),
         lambda m: m.encode([{"other": "a"}]),
         lambda m: m.encode([{"query": "a"}], task="document"),
@@ -132,3 +132,23 @@ def test_both_refuse(st, bert, call):
     ):
         with pytest.raises(ValueError):
             call(model)
+
+
+def test_rows_of_different_tasks_are_the_older_librarys_in_calls_of_their_own(st, bert):
+    our = SentenceTransformer(modules=inference_free(ours(), bert), device="cpu")
+    their = st.SentenceTransformer(modules=inference_free(Theirs(), bert), device="cpu")
+    mixed = [{("query", "document")[i % 2]: text} for i, text in enumerate(TEXTS)]
+    with pytest.raises(ValueError, match="different task"):
+        their.encode(mixed)
+    wanted = np.stack([their.encode(item) for item in mixed])
+    np.testing.assert_allclose(our.encode(mixed), wanted, atol=PACKED)
+
+
+def test_both_refuse_dictionaries_beside_a_task(st, bert):
+    for model in (
+        SentenceTransformer(modules=inference_free(ours(), bert), device="cpu"),
+        st.SentenceTransformer(modules=inference_free(Theirs(), bert), device="cpu"),
+    ):
+        for inputs in ([{"query": "a"}], [{"query": "a"}, {"document": "b"}]):
+            with pytest.raises((ValueError, TypeError)):
+                model.encode_query(inputs)

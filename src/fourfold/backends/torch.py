@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fourfold.containers import Items, Tokens
 from fourfold.modules._base import Features, packs, tokenises
+from fourfold.modules._router_rows import Parts
 from fourfold.ops.linear import fastest_linear, runs_plain, runs_short
 from fourfold.text.inputs import character_count
 
@@ -50,7 +51,10 @@ class TorchBackend:
         # Compiled code traces neither the packed attention nor the choice of another matrix library.
         self.compiled = _is_compiled(model)
         pad = pad or self.compiled
-        self.packed = self.tokenises and not pad and all(packs(module, self.kwargs) for module in model)
+        can = self.tokenises and not pad and all(packs(module, self.kwargs) for module in list(model)[1:])
+        self.packed = can and packs(self.first, self.kwargs)
+        # Where a router has routes of both kinds, each text runs as its own can; batches are planned as padded ones.
+        self._packs_some = can and self.first.packs_some(self.kwargs)
 
     @property
     def best_tokens(self) -> int:
@@ -77,14 +81,14 @@ class TorchBackend:
         """Return a batch's features on the model's device."""
         if isinstance(batch, Items):
             features = self.model.preprocess(batch.values, prompt=self.prompt, **self.kwargs)
-        elif self.packed and not self._is_short(batch):
+        elif self._packs_some and not self._is_short(batch):
             features = self.first.pack(batch, self.prompt, **self.kwargs)
         else:
             features = self.first.pad(batch, self.prompt, **self.kwargs)
         device = self.model.device
         if device.type == "cpu":
             return features
-        return {key: _moved(value, device) for key, value in features.items()}
+        return _moved_features(features, device)
 
     def run(self, batch: Tokens | Items) -> Features:
         """Return the model's features for a batch."""
@@ -110,7 +114,13 @@ class TorchBackend:
         return lacking
 
 
+def _moved_features(features: Features, device: torch.device) -> Features:
+    return {key: _moved(value, device) for key, value in features.items()}
+
+
 def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Parts):
+        return value.each_way(lambda way, features: _moved_features(features, device))
     if not isinstance(value, Tensor):
         return value
     if device.type == "cuda":

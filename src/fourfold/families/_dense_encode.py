@@ -20,6 +20,7 @@ from fourfold.errors import InputError
 from fourfold.families import _encoding, _running
 from fourfold.families._encoding import Call, shared
 from fourfold.modules._base import Features
+from fourfold.modules._router_rows import PerRow
 from fourfold.ops.quantize import check_precision, quantize_embeddings
 
 _BITS = ("binary", "ubinary")
@@ -217,6 +218,8 @@ def _split_all(features: Features, batch: Batch, truncate_dim: int | None) -> li
     count = len(batch)
 
     def at(value: Any, row: int) -> Any:
+        if isinstance(value, PerRow):
+            return value[row]
         return _own(value[row]) if isinstance(value, Tensor) and value.ndim and len(value) == count else value
 
     return [{key: at(value, row) for key, value in features.items()} for row in range(count)]

@@ -257,6 +257,10 @@ class InputModule(Module):
         """
         return False
 
+    def packs_some(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether :meth:`pack` gives packed features for some texts of a call, if not for all."""
+        return self.packs(kwargs)
+
     def locating_tokenizer(self, **kwargs: Any) -> FastTokenizer | None:
         """Return the tokenizer that tells where tokens stand in a text, or None if the module's does not."""
         return None

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 from fourfold.errors import FolderError, InputError, MissingKeyError
-from fourfold.store.source import check_relative
+from fourfold.store.source import Source, check_relative
 from fourfold.text.modality import Modality
 
 logger = logging.getLogger(__name__)
 
 Key = tuple[str | None, Modality | None]
 """A task and a modality, None for any."""
+
+
+_open: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("open", default=())
+
+
+@contextlib.contextmanager
+def opened(source: Source, file: str) -> Iterator[None]:
+    """Read the parts of a router's folder inside the block.
+
+    Raises:
+        FolderError: If the folder is being read already: it names itself as one of its parts, by an id such as ``""``
+            or through a link.
+    """
+    place = str(Path(source.name, source.subfolder).resolve()) if source.is_local else source.pretty()
+    if (place, file) in _open.get():
+        raise FolderError(f"{source.pretty(file)}: this router is a part of itself; give each id a folder of its own")
+    token = _open.set((*_open.get(), (place, file)))
+    try:
+        yield
+    finally:
+        _open.reset(token)
 
 
 def mapping_key(key: Any) -> Key:

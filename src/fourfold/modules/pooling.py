@@ -107,7 +107,8 @@ class Pooling(Module):
     def _segments(self, features: Features, tokens: Tensor) -> Segments:
         skip = 0 if self.include_prompt else features.get("prompt_length", 0)
         if isinstance(skip, Tensor):
-            skip = int(skip.flatten()[0])
+            skip = skip.flatten()
+            skip = int(skip[0]) if bool((skip == skip[0]).all()) else skip
         return segments_of(features, tokens, skip)
 
     @staticmethod

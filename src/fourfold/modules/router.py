@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
-from fourfold.containers import Tokens
-from fourfold.errors import FirstModuleError, InputError, did_you_mean
-from fourfold.modules._base import Features, InputModule, packs, prepare, tokenises
+from fourfold.errors import InputError, did_you_mean
+from fourfold.modules._base import Features
 from fourfold.modules._loading import load_part, part_class, save_code, save_part
-from fourfold.modules._router_folder import Key, mapping_key, module_ids, part_of, read_mappings, sorted_modality
+from fourfold.modules._router_folder import (
+    Key,
+    mapping_key,
+    module_ids,
+    opened,
+    part_of,
+    read_mappings,
+    sorted_modality,
+)
+from fourfold.modules._router_inputs import RouterInputs
+from fourfold.modules._router_rows import PARTS, PerRow, divide, merge
 from fourfold.notices import warn_once
 from fourfold.store.files import write_json
 from fourfold.store.layouts import type_string
 from fourfold.store.source import Source
-from fourfold.text.modality import NAMES, Modality, infer_batch_modality
-from fourfold.text.tokenizer import FastTokenizer
+from fourfold.text.modality import NAMES, Modality
 
 logger = logging.getLogger(__name__)
 
@@ -30,22 +36,7 @@ _LEGACY_FILE = "config.json"
 _PARTS = ("types", "structure", "parameters")
 
 
-@dataclass(frozen=True)
-class Routed(Tokens):
-    """Token ids, and the task that one-key dictionaries stated for them."""
-
-    task: str | None = None
-
-    def take(self, rows: NDArray[np.int64]) -> Routed:
-        """Return the given rows, packed anew in the given order."""
-        return _routed(super().take(rows), self.task)
-
-
-def _routed(tokens: Tokens, task: str | None) -> Routed:
-    return Routed(tokens.ids, tokens.offsets, tokens.type_ids, task)
-
-
-class Router(InputModule):
+class Router(RouterInputs):
     """Send each call through one of several routes, each a chain of modules.
 
     The route is the one that ``route_mappings`` names for the call's task and modality, for its task, for its
@@ -146,12 +137,6 @@ class Router(InputModule):
             )
         return self.sub_modules[self.default_route]
 
-    def _first(self, task: str | None, modality: Modality | None) -> Any:
-        chain = self.route(task, modality)
-        if not len(chain):
-            raise FirstModuleError(f"the route for task {task!r} has no module that takes inputs")
-        return chain[0]
-
     @property
     def _chains(self) -> dict[str, Any]:
         return dict(self.sub_modules.items())
@@ -172,96 +157,29 @@ class Router(InputModule):
                     seen.add(id(part))
                     yield route, position, part
 
-    # -- inputs to features ------------------------------------------------------------------------------------------
-
-    def _read(
-        self, inputs: Sequence[Any], task: str | None, modality: Modality | None
-    ) -> tuple[list[Any], str | None, Modality | None]:
-        """Return the inputs out of their one-key dictionaries, the task and the modality."""
-        keys = {tuple(item) for item in inputs if isinstance(item, dict)} if task is None else set()
-        if keys and not all(len(key) == 1 and key[0] in NAMES for key in keys) and not _are_messages(inputs):
-            if len(keys) > 1 or len(key := next(iter(keys))) > 1 or not all(isinstance(item, dict) for item in inputs):
-                raise InputError(
-                    "inputs of one call must all state the same task, as one-key dictionaries like {'query': text}; "
-                    f"got the keys {sorted(map(str, keys))}. Or give the inputs alone and encode(..., task=)."
-                )
-            task = key[0]
-            inputs = [item[task] for item in inputs]
-        if modality is None:
-            try:
-                modality = infer_batch_modality(inputs) if inputs else None
-            except InputError:
-                modality = None  # the route's own module says what it does not take
-        return list(inputs), task, modality
-
-    def preprocess(
-        self,
-        inputs: list[Any],
-        prompt: str | None = None,
-        task: str | None = None,
-        modality: Modality | None = None,
-        **kwargs: Any,
-    ) -> Features:
-        """Turn inputs into features by the route's first module; ``task`` and ``modality`` are among them."""
-        inputs, task, modality = self._read(inputs, task, modality)
-        first = self._first(task, modality)
-        return self._told(prepare(first, inputs, prompt, {**kwargs, "task": task}), task, modality)
-
-    def tokenises(self, kwargs: Mapping[str, Any]) -> bool:
-        """Whether every route that a call may take tokenises and batches in steps of their own."""
-        return all(len(chain) > 0 and tokenises(chain[0], kwargs) for chain in self._possible(kwargs))
-
-    def packs(self, kwargs: Mapping[str, Any]) -> bool:
-        """Whether every route that a call may take runs packed."""
-        return all(packs(part, kwargs) for chain in self._possible(kwargs) for part in chain)
-
-    def locating_tokenizer(self, **kwargs: Any) -> FastTokenizer | None:
-        """Return the tokenizer of the route's first module, if that tells where tokens stand in a text."""
-        first = self.route(kwargs.get("task"), kwargs.get("modality"))[0]
-        return first.locating_tokenizer(**kwargs) if isinstance(first, InputModule) else None
-
-    def longest_input(self, **kwargs: Any) -> float | None:
-        """Return the most tokens that the route keeps of a text."""
-        first = self.route(kwargs.get("task"), kwargs.get("modality"))[0]
-        return first.longest_input(**kwargs) if isinstance(first, InputModule) else None
-
-    def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
-        """Return the token ids by the route's first module, and the task that the inputs stated."""
-        inputs, task, modality = self._read(inputs, kwargs.get("task"), kwargs.get("modality"))
-        first = self._first(task, modality)
-        return _routed(first.tokenise(inputs, prompt, **{**kwargs, "task": task}), task)
-
-    def pack(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
-        """Turn packed ids into packed features by the route's first module."""
-        return self._by_first("pack", tokens, prompt, kwargs)
-
-    def pad(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
-        """Turn packed ids into padded features by the route's first module."""
-        return self._by_first("pad", tokens, prompt, kwargs)
-
-    def _by_first(self, step: str, tokens: Tokens, prompt: str | None, kwargs: dict[str, Any]) -> Features:
-        task = kwargs.get("task")
-        if task is None and isinstance(tokens, Routed):
-            task = tokens.task
-        modality: Modality = kwargs.get("modality") or "text"
-        first = self._first(task, modality)
-        return self._told(getattr(first, step)(tokens, prompt, **{**kwargs, "task": task}), task, modality)
-
-    @staticmethod
-    def _told(features: Features, task: str | None, modality: Modality | None) -> Features:
-        features["task"] = task
-        if modality is not None:
-            features.setdefault("modality", modality)
-        return features
-
     # -- features to embeddings --------------------------------------------------------------------------------------
 
     def forward(
         self, features: Features, task: str | None = None, modality: Modality | None = None, **kwargs: Any
     ) -> Features:
-        """Run the route's modules; a task or modality that is not given is the one among the features."""
+        """Run the route's modules; a task or modality that is not given is the one among the features.
+
+        Rows of several tasks run each by their own route, and come out in their order.
+
+        Raises:
+            ShapeError: If their routes give vectors of different widths.
+        """
         task = features.get("task") if task is None else task
         modality = features.get("modality") if modality is None else modality
+        if not isinstance(task, PerRow):
+            return self._run(features, task, modality, kwargs)
+        parts = features.get(PARTS)
+        if parts is None:  # an earlier router has put the rows together
+            kinds = modality if isinstance(modality, PerRow) else [modality] * len(task)
+            parts = divide(features, list(zip(task, kinds, strict=True)))
+        return merge(parts.each_way(lambda way, rows: self._run(rows, way[0], way[1], kwargs)))
+
+    def _run(self, features: Features, task: str | None, modality: Modality | None, kwargs: dict[str, Any]) -> Features:
         kwargs = {**kwargs, "task": task, "modality": modality}
         for part in self.route(task, modality):
             names = kwargs if isinstance(part, Router) else getattr(part, "forward_kwargs", ())
@@ -385,13 +303,14 @@ class Router(InputModule):
         }  # fmt: skip
         whole = replace(source, subfolder="")
         parts: dict[str, nn.Module] = {}
-        for name in module_ids(structure, types, origin):
-            path = source.at(name).subfolder
-            wanted = part_class(
-                types[name], whole, origin, trust_remote_code=bool(offered["trust_remote_code"]),
-                classes=module_classes, path=path,
-            )  # fmt: skip
-            parts[name] = load_part(wanted, whole, path, offered)
+        with opened(source, cls.config_file_name):
+            for name in module_ids(structure, types, origin):
+                path = source.at(name).subfolder
+                wanted = part_class(
+                    types[name], whole, origin, trust_remote_code=bool(offered["trust_remote_code"]),
+                    classes=module_classes, path=path,
+                )  # fmt: skip
+                parts[name] = load_part(wanted, whole, path, offered)
         arguments = {**(init_defaults or {}), **parameters}
         if "route_mappings" in arguments:
             arguments["route_mappings"] = read_mappings(arguments["route_mappings"], origin)
@@ -401,10 +320,6 @@ class Router(InputModule):
 
 def _listed(names: Any) -> str:
     return ", ".join(repr(name) for name in names)
-
-
-def _are_messages(inputs: Sequence[Any]) -> bool:
-    return all(isinstance(item, dict) and {"role", "content"} <= item.keys() for item in inputs)
 
 
 def _settable(module: Any, name: str) -> bool:

@@ -37,21 +37,22 @@ class Segments:
     count: Tensor
 
     @classmethod
-    def from_offsets(cls, offsets: Tensor, skip: int = 0) -> Segments:
+    def from_offsets(cls, offsets: Tensor, skip: int | Tensor = 0) -> Segments:
         """Segments of a packed batch.
 
         Args:
             offsets: ``[rows + 1]``; row ``i`` holds tokens ``offsets[i]`` to ``offsets[i + 1]``.
-            skip: Number of leading tokens of each row that take no part.
+            skip: Number of leading tokens of each row that take no part, one for all or ``[rows]``.
         """
         offsets = offsets.long()
         start, count = offsets[:-1], offsets.diff()
         own = torch.where(count > 0, start, -1)
         row = torch.repeat_interleave(torch.arange(len(count), device=offsets.device), count)
         place = torch.arange(len(row), device=offsets.device) - start[row]
-        if not skip:
+        if isinstance(skip, int) and not skip:
             return cls(len(count), None, row, place + 1, own, offsets[1:] - 1, count)
-        kept = place >= skip
+        skip = torch.as_tensor(skip, device=offsets.device).expand(len(count))
+        kept = place >= skip[row]
         taking = (count - skip).clamp(min=0)
         # A row that is shorter than what is skipped keeps its first token for cls, as if nothing were skipped.
         first = torch.where(taking > 0, start + skip, own)
@@ -59,19 +60,20 @@ class Segments:
         return cls(len(count), token, row[token], place[token] + 1, first, offsets[1:] - 1, taking)
 
     @classmethod
-    def from_mask(cls, mask: Tensor, skip: int = 0) -> Segments:
+    def from_mask(cls, mask: Tensor, skip: int | Tensor = 0) -> Segments:
         """Segments of a padded batch, flattened.
 
         Args:
             mask: ``[rows, longest]``, non-zero where a token is real; padding may be on either side.
-            skip: Number of leading real positions of each row that take no part.
+            skip: Number of leading real positions of each row that take no part, one for all or ``[rows]``.
         """
         rows, longest = mask.shape
         real = mask != 0
         place = torch.arange(longest, device=mask.device).expand(rows, longest)
         # argmax gives the first real token, and 0 for a row without one.
         start = real.int().argmax(dim=1, keepdim=True)
-        taking = real & (place >= start + skip) if skip else real
+        skip = skip.to(mask.device)[:, None] if isinstance(skip, Tensor) else skip
+        taking = real & (place >= start + skip) if isinstance(skip, Tensor) or skip else real
         token = taking.flatten().nonzero().squeeze(1)
         count = taking.sum(dim=1)
         base = torch.arange(rows, device=mask.device) * longest
