@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from fourfold.containers import Terms
 from fourfold.errors import InputError
-from fourfold.ops.terms import check_active, joined, strongest
+from fourfold.ops.terms import check_active, joined, normalized, strongest
 
 dense = st.lists(
     st.lists(st.one_of(st.just(0.0), st.integers(-9, 9).map(float)), min_size=6, max_size=6), min_size=1, max_size=6
@@ -38,3 +38,11 @@ def test_a_row_must_keep_something():
     check_active(1)
     with pytest.raises(InputError, match="max_active_dims must be at least 1, got 0"):
         check_active(0)
+
+
+@given(dense)
+def test_normalized_rows_have_length_one_unless_empty(rows):
+    terms = normalized(Terms.of(rows))
+    assert terms.weights.dtype == np.float32
+    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+    np.testing.assert_allclose(terms.dense(), rows / np.where(lengths > 0, lengths, 1), rtol=1e-6)

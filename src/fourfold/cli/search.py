@@ -24,9 +24,16 @@ def search(
     path: Annotated[list[Path] | None, Argument(help="Folders or files; by default the current folder.")] = None,
     *,
     mode: Annotated[
-        Literal["hybrid", "dense", "lexical"], Option(help="By words (lexical), by meaning (dense), or by both.")
+        Literal["hybrid", "dense", "sparse", "lexical"],
+        Option(help="By words (lexical), by a dense or a sparse model, or by words and every model given (hybrid)."),
     ] = "hybrid",
-    model: Annotated[str | None, Option("--model", "-m", help="A dense model instead of the built-in one.")] = None,
+    model: Annotated[
+        list[str] | None,
+        Option("--model", "-m", help="A dense or a sparse model instead of the built-in one; twice: one of each."),
+    ] = None,
+    fusion: Annotated[
+        Literal["score", "rrf"], Option(help="How hybrid mixes: the mean of scores, or reciprocal ranks.")
+    ] = "score",
     top_k: Annotated[int, Option("--top-k", "-k", min=1, help="Show at most this many passages.")] = 5,
     json: Annotated[bool, Option(help="Print an array of objects: path, line, score, heading, text.")] = False,
     rebuild: Annotated[bool, Option(help="Read and encode every file anew.")] = False,
@@ -36,21 +43,28 @@ def search(
     An index is kept beside the files, in a folder .fourfold; only what has changed is read again.
     Exit code 0: something was found; 1: nothing was; 2: the search could not be done.
     """
+    from fourfold.search.encoders import choose
     from fourfold.search.query import check, rank
 
     check(question, top_k, mode)
     indexes = _indexes(path or [Path()], model)
+    if mode != "lexical" and (model or mode == "sparse"):
+        # A model that the mode cannot use is found before files are encoded with it.
+        choose(mode, indexes[0].encoders)
     for index in indexes:
         _update(index, rebuild=rebuild, vectors=mode != "lexical")
     sources = [index.source() for index in indexes]
     passages = sum(len(index) for index in indexes)
-    encoder = indexes[0].encoder if passages and mode != "lexical" else None
+    encoders = indexes[0].encoders if passages and mode != "lexical" else []
     # Asks for more than is shown: what several files say in the same words is shown once.
-    hits = _distinct(rank(sources, question, top_k=2 * top_k + 10, mode=mode, encoder=encoder))[:top_k]
+    found = rank(sources, question, top_k=2 * top_k + 10, mode=mode, encoders=encoders, mixing=fusion)
+    hits = _distinct(found)[:top_k]
     if json:
         _print_json(hits)
     elif hits:
-        (_print_styled if sys.stdout.isatty() else _print_plain)(hits, question)
+        # Reciprocal ranks are small and lie close together.
+        digits = 4 if (mode, fusion) == ("hybrid", "rrf") else 3
+        (_print_styled if sys.stdout.isatty() else _print_plain)(hits, question, digits)
     else:
         _say("nothing found" if passages else "no text to search in " + ", ".join(map(str, path or [Path()])))
     if not hits:
@@ -65,7 +79,7 @@ def _distinct(hits: Sequence[Hit]) -> list[Hit]:
     return list(kept.values())
 
 
-def _indexes(paths: Sequence[Path], model: str | None) -> list[Index]:
+def _indexes(paths: Sequence[Path], model: Sequence[str] | None) -> list[Index]:
     """Return one index a folder; what lies inside another path is searched with that."""
     from fourfold.errors import InputError
     from fourfold.search.index import Index
@@ -150,15 +164,15 @@ def _print_json(hits: Sequence[Hit]) -> None:
     sys.stdout.write("\n")
 
 
-def _print_plain(hits: Sequence[Hit], question: str) -> None:
+def _print_plain(hits: Sequence[Hit], question: str, digits: int) -> None:
     """Print for a pipe: the same words, no colours, and nothing that has to be imported for them."""
     for number, hit in enumerate(hits):
-        head = f"{hit.path}:{hit.line}  {hit.score:.3f}" + (f"  {hit.heading}" if hit.heading else "")
+        head = f"{hit.path}:{hit.line}  {hit.score:.{digits}f}" + (f"  {hit.heading}" if hit.heading else "")
         body = "\n".join(f"    {line}".rstrip() for line in _shown(hit, question))
         _write(("\n" if number else "") + head + "\n" + body + "\n")
 
 
-def _print_styled(hits: Sequence[Hit], question: str) -> None:
+def _print_styled(hits: Sequence[Hit], question: str, digits: int) -> None:
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
@@ -169,7 +183,7 @@ def _print_styled(hits: Sequence[Hit], question: str) -> None:
     for number, hit in enumerate(hits):
         if number:
             console.print()
-        head = Text.assemble((hit.path, "bold cyan"), (f":{hit.line}", "cyan"), (f"  {hit.score:.3f}", "dim"))
+        head = Text.assemble((hit.path, "bold cyan"), (f":{hit.line}", "cyan"), (f"  {hit.score:.{digits}f}", "dim"))
         console.print(head.append(f"  {hit.heading}", "italic") if hit.heading else head)
         shown = "\n".join(_shown(hit, question))
         body = Text(shown)

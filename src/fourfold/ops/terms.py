@@ -44,6 +44,21 @@ def strongest(rows: Terms, most: int | None) -> Terms:
     return Terms(offsets, rows.terms[index], rows.weights[index], rows.width)
 
 
+def normalized(rows: Terms) -> Terms:
+    """Return rows scaled to length 1; one without entries stays as it is.
+
+    >>> normalized(Terms.of(np.array([[3.0, 4.0], [0.0, 0.0]]))).dense().tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
+    """
+    squares = np.zeros(len(rows), np.float64)
+    filled = rows.lengths > 0
+    if filled.any():
+        weights = rows.weights.astype(np.float64)
+        squares[filled] = np.add.reduceat(weights * weights, rows.offsets[:-1][filled])
+    norms = np.repeat(np.sqrt(squares), rows.lengths)
+    return Terms(rows.offsets, rows.terms, (rows.weights / norms).astype(rows.weights.dtype), rows.width)
+
+
 def joined(parts: Sequence[Terms]) -> Terms:
     """Return the rows of all parts, one part's after the other's."""
     offsets = np.zeros(sum(map(len, parts)) + 1, dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -13,17 +13,21 @@ from fourfold.errors import InputError, SearchIndexError
 from fourfold.search import catalog as catalogs
 from fourfold.search.catalog import KEPT, Catalog
 from fourfold.search.changes import Changes, Progress
+from fourfold.search.encoders import Encoder, file_of
+from fourfold.search.fusion import Fusion
 from fourfold.search.hits import Hit
-from fourfold.search.query import Mode, Source, rank
+from fourfold.search.query import Mode, Source, check, rank
 from fourfold.search.scan import State, scan
 from fourfold.search.snapshot import Snapshot
-from fourfold.search.vectors import Encoder, path_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fourfold.search.update import Writer
 
 FOLDER = ".fourfold"
+
+Model = str | os.PathLike[str] | Encoder | None
+"""A model's name or folder, or an encoder; None for the built-in one."""
 
 
 class Index:
@@ -37,7 +41,8 @@ class Index:
     Args:
         root: The folder that file names are relative to.
         only: Names of files or folders in ``root`` that are read and searched; None for all.
-        model: A model's name or folder, or an encoder; None for the built-in model. It is loaded when first needed.
+        model: A model's name or folder, or an encoder, dense or sparse; None for the built-in one. Or a list of a dense
+            and a sparse one. They are loaded when first needed.
         folder: Where the index lies; None for ``.fourfold`` in ``root``, or a folder of the user's cache where
             ``root`` cannot be written to.
         prefix: What the path of a hit begins with; by default it is relative to ``root``.
@@ -49,7 +54,7 @@ class Index:
         root: str | os.PathLike[str],
         *,
         only: Iterable[str] | None = None,
-        model: str | os.PathLike[str] | Encoder | None = None,
+        model: Model | Sequence[Model] = None,
         folder: str | os.PathLike[str] | None = None,
         prefix: str = "",
         timeout: float = 600.0,
@@ -59,12 +64,12 @@ class Index:
         self.prefix = prefix
         self.timeout = timeout
         self.waiting: Callable[[], None] | None = None
-        self._model = model
+        self._models: Sequence[Model] = model if isinstance(model, (list, tuple)) else [model]  # type: ignore[list-item]
         self.folder = Path(folder) if folder is not None else _place(self.root)
         self._snapshot: Snapshot | None = None
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, model: str | os.PathLike[str] | Encoder | None = None) -> Index:
+    def open(cls, path: str | os.PathLike[str], *, model: Model | Sequence[Model] = None) -> Index:
         """Return the index of a folder, or of one file (then it lies in the file's folder).
 
         Raises:
@@ -76,15 +81,9 @@ class Index:
         return cls(path, model=model) if path.is_dir() else cls(path.parent, only=[path.name], model=model)
 
     @cached_property
-    def encoder(self) -> Encoder:
-        """The model, loaded; indexes of the same model share it."""
-        if self._model is not None and not isinstance(self._model, (str, os.PathLike)):
-            return self._model
-        name = None if self._model is None else os.fspath(self._model)
-        encoder = _loaded.get(name)
-        if encoder is None:
-            encoder = _loaded[name] = _load(name)
-        return encoder
+    def encoders(self) -> list[Encoder]:
+        """The models, loaded; indexes of the same model share it."""
+        return [_load(model) for model in self._models]
 
     @property
     def snapshot(self) -> Snapshot:
@@ -97,20 +96,25 @@ class Index:
         """Return the number of passages."""
         return self.snapshot.statistics.passages
 
-    def search(self, question: str, *, top_k: int = 10, mode: Mode = "hybrid") -> list[Hit]:
+    def search(self, question: str, *, top_k: int = 10, mode: Mode = "hybrid", fusion: Fusion = "score") -> list[Hit]:
         """Return the passages that answer best, best first, from the index as it was last updated.
 
         Args:
             question: A question, some words, or a sentence to find the like of.
             top_k: At most this many.
-            mode: ``lexical`` by words (BM25), ``dense`` by the model's vectors, ``hybrid`` by both.
+            mode: ``lexical`` by words (BM25), ``dense`` by a dense model's vectors, ``sparse`` by a sparse model's
+                weights, ``hybrid`` by words and every model that the index has.
+            fusion: How ``hybrid`` makes one score of several: ``score`` takes the mean of the scores, ``rrf`` adds up
+                reciprocal ranks; see :mod:`fourfold.search.fusion`.
 
         Raises:
-            InputError: if the question is empty or an argument is out of range.
-            SearchIndexError: if the index is damaged or lacks the model's vectors.
+            InputError: if the question is empty, an argument is out of range, or the mode needs a model of another
+                family.
+            SearchIndexError: if the index is damaged or lacks what a model makes of its passages.
         """
-        encoder = None if mode == "lexical" or not question.strip() or not self.snapshot.parts else self.encoder
-        return rank([self.source()], question, top_k=top_k, mode=mode, encoder=encoder)
+        check(question, top_k, mode, fusion)
+        encoders = [] if mode == "lexical" or not self.snapshot.parts else self.encoders
+        return rank([self.source()], question, top_k=top_k, mode=mode, encoders=encoders, mixing=fusion)
 
     def source(self) -> Source:
         """Return what :func:`fourfold.search.query.rank` takes, to search several indexes as one."""
@@ -123,7 +127,7 @@ class Index:
         next call goes on from there.
 
         Args:
-            vectors: Also encode what lacks vectors of the model; lexical search can do without.
+            vectors: Also encode what lacks a model's vectors or sparse rows; lexical search can do without.
             progress: Told about the work; see :data:`fourfold.search.changes.Progress`.
 
         Raises:
@@ -148,7 +152,7 @@ class Index:
 
     def _finish(self, writer: Writer, vectors: bool, progress: Progress) -> None:
         if vectors and writer.segments:
-            writer.encode(self.encoder, progress)
+            writer.encode(self.encoders, progress)
         writer.merge()
         self._snapshot = None
 
@@ -227,18 +231,28 @@ class Index:
 
     def _lacks_vectors(self) -> bool:
         parts = self.snapshot.parts
-        return bool(parts) and not all(path_of(part.segment, self.encoder.fingerprint).exists() for part in parts)
+        return bool(parts) and not all(
+            file_of(part.segment, encoder).exists() for encoder in self.encoders for part in parts
+        )
 
 
 _loaded: WeakValueDictionary[str | None, Encoder] = WeakValueDictionary()
 
 
-def _load(name: str | None) -> Encoder:
+def _load(model: Model) -> Encoder:
+    """Return the encoder of a name or folder, one for all that ask for it; encoders stay as they are."""
+    if model is not None and not isinstance(model, (str, os.PathLike)):
+        return model
+    name = None if model is None else os.fspath(model)
+    known = _loaded.get(name)
+    if known is not None:
+        return known
     import fourfold
 
     encoder: Encoder = fourfold.load(name)
     if not hasattr(encoder, "encode_document") or not hasattr(encoder, "fingerprint"):
-        raise InputError(f"{name} is no dense encoder; a search needs a model that turns a text into one vector")
+        raise InputError(f"{name} cannot be searched with; a search needs a dense or a sparse encoder")
+    _loaded[name] = encoder
     return encoder
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from fourfold.errors import InputError, SearchIndexError, did_you_mean
 from fourfold.search import analysis, dense, fusion, lexical, prior
+from fourfold.search.encoders import Encoder, choose
+from fourfold.search.fusion import FUSIONS, Fusion, rounded
 from fourfold.search.hits import Hit
 from fourfold.search.snapshot import Part, Snapshot
-from fourfold.search.vectors import Encoder, open_vectors
+from fourfold.search.vectors import open_vectors
 
-Mode = Literal["hybrid", "dense", "lexical"]
+if TYPE_CHECKING:
+    from fourfold.search.maxscore import MaxScore
+
+Mode = Literal["hybrid", "dense", "sparse", "lexical"]
 
 
 @dataclass(frozen=True)
@@ -33,58 +38,151 @@ class Source:
     prefix: str = ""
 
 
-def check(question: str, top_k: int, mode: str) -> None:
+def check(question: str, top_k: int, mode: str, mixing: str = "score") -> None:
     """Raise :class:`~fourfold.errors.InputError` for what cannot be searched for."""
     if not question.strip():
         raise InputError("the question is empty")
     if top_k < 1:
         raise InputError(f"top_k must be at least 1; got {top_k}")
-    if mode not in get_args(Mode):
-        raise InputError(
-            f"mode must be one of {', '.join(get_args(Mode))}; got {mode!r}.{did_you_mean(mode, get_args(Mode))}"
-        )
+    for name, value, known in (("mode", mode, get_args(Mode)), ("fusion", mixing, tuple(FUSIONS))):
+        if value not in known:
+            raise InputError(f"{name} must be one of {', '.join(known)}; got {value!r}.{did_you_mean(value, known)}")
 
 
-def rank(sources: Sequence[Source], question: str, *, top_k: int, mode: Mode, encoder: Encoder | None) -> list[Hit]:
+def rank(
+    sources: Sequence[Source],
+    question: str,
+    *,
+    top_k: int,
+    mode: Mode,
+    encoders: Sequence[Encoder] = (),
+    mixing: Fusion = "score",
+) -> list[Hit]:
     """Return the best passages, best first; equal scores are ordered by path and line.
 
     Args:
         sources: Indexes, searched as if they were one.
         question: What to look for.
         top_k: At most this many hits.
-        mode: By words, by meaning, or both.
-        encoder: The model; lexical search needs none.
+        mode: By words, by a dense or a sparse model, or by words and every model given.
+        encoders: The models, at most one of a family; lexical search needs none.
+        mixing: How a hybrid search makes one score of several.
     """
-    check(question, top_k, mode)
-    parts = [(source, part) for source in sources for part in source.snapshot.parts]
-    if not parts:
+    check(question, top_k, mode, mixing)
+    asked = _Asked.of(sources, question)
+    if not asked.parts:
         return []
-    kept = _kept(parts, [mask for source in sources for mask in source.snapshot.masks(source.inside)])
+    models = choose(mode, encoders)
     if mode == "lexical":
-        scores = _rounded(_lexical(sources, parts, question)[kept])
+        found = asked.best(rounded(asked.words()), top_k)
+    elif mode == "sparse":
+        assert models.sparse is not None
+        found = asked.best_sparse(models.sparse, top_k)
+    elif mode == "dense":
+        assert models.dense is not None
+        found = asked.best(rounded(asked.meaning(models.dense)()), top_k)
     else:
-        assert encoder is not None
-        asked = np.asarray(encoder.encode_query([question], normalize_embeddings=True, show_progress_bar=False)[0])
-        vectors = _vectors(parts, encoder, len(asked))
-        scores = _rounded(np.concatenate(dense.scores(vectors, asked))[kept])
-        if mode == "hybrid":
-            words = _lexical(sources, parts, question)[kept]
-            scores = _rounded(fusion.fuse(words, scores))
-            best = _best(parts, kept, scores, fusion.FEEDBACK)
-            moved = fusion.feedback(asked, [dense.vector(vectors[place.part][place.row]) for place in best])
-            scores = _rounded(fusion.fuse(words, np.concatenate(dense.scores(vectors, moved))[kept]))
-    found = _best(parts, kept, scores, top_k)
+        matches = [asked.words(), *([] if models.sparse is None else [asked.matches(models.sparse)])]
+        found = _hybrid(asked, matches, models.dense, top_k, FUSIONS[mixing])
     return [
         Hit(place.path, place.line, place.score, segment.texts[place.row], segment.headings[place.row])
         for place in found
-        for segment in [parts[place.part][1].segment]
-        if mode != "lexical" or place.score > 0
+        for segment in [asked.parts[place.part][1].segment]
+        # A passage without a word or a term of the question is no hit, unless its meaning was asked for.
+        if models.dense is not None or place.score > 0
     ]
 
 
-def _rounded(scores: np.ndarray) -> np.ndarray:
-    """Drop the last bits: sums of the same numbers in another order differ in them, and equal passages must tie."""
-    return np.round(scores.astype(np.float64), 6)
+def _hybrid(
+    asked: _Asked,
+    matches: list[np.ndarray],
+    model: Encoder | None,
+    top_k: int,
+    mix: Callable[[Sequence[np.ndarray], np.ndarray | None], np.ndarray],
+) -> list[_Place]:
+    if model is None:
+        return asked.best(mix(matches, None), top_k)
+    meaning = asked.meaning(model)
+    first = asked.best(mix(matches, meaning()), fusion.FEEDBACK)
+    return asked.best(mix(matches, meaning(first)), top_k)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question put to some indexes; scores are ``[passages]`` of those that may be found.
+
+    Attributes:
+        question: What to look for.
+        sources: The indexes.
+        parts: Their parts, each with the index that it is of.
+        masks: For each part ``[rows]``, which may be found; None if all may.
+        kept: The same for the rows of all parts, one part's after the other's.
+    """
+
+    question: str
+    sources: Sequence[Source]
+    parts: list[tuple[Source, Part]]
+    masks: list[np.ndarray | None]
+    kept: np.ndarray | slice
+
+    @classmethod
+    def of(cls, sources: Sequence[Source], question: str) -> _Asked:
+        parts = [(source, part) for source in sources for part in source.snapshot.parts]
+        masks = [mask for source in sources for mask in source.snapshot.masks(source.inside)]
+        return cls(question, sources, parts, masks, _kept(parts, masks) if parts else slice(None))
+
+    def words(self) -> np.ndarray:
+        """Return BM25 scores."""
+        return _lexical(self.sources, self.parts, self.question)[self.kept]
+
+    def matches(self, model: Encoder) -> np.ndarray:
+        """Return the scores of a sparse model."""
+        searcher, (terms, weights) = self._sparse(model)
+        return np.concatenate(searcher.scores(terms, weights))[self.kept]
+
+    def meaning(self, model: Encoder) -> Callable[..., np.ndarray]:
+        """Return what gives the cosines of a dense model: as asked, or moved towards some passages."""
+        options = {"normalize_embeddings": True, "show_progress_bar": False}
+        asked = np.asarray(model.encode_query([self.question], **options)[0])
+        vectors = _vectors(self.parts, model, len(asked))
+
+        def cosines(towards: Sequence[_Place] = ()) -> np.ndarray:
+            best = [dense.vector(vectors[place.part][place.row]) for place in towards]
+            moved = fusion.feedback(asked, best) if best else asked
+            return np.concatenate(dense.scores(vectors, moved))[self.kept]
+
+        return cosines
+
+    def best(self, scores: np.ndarray, count: int) -> list[_Place]:
+        """Return the first passages by their scores, in order."""
+        chosen = top(scores, count)
+        rows = np.flatnonzero(self.kept)[chosen] if isinstance(self.kept, np.ndarray) else chosen
+        starts = np.cumsum([0] + [part.segment.rows for _, part in self.parts])
+        number = np.searchsorted(starts, rows, side="right") - 1
+        return self._placed(number, rows - starts[number], scores[chosen], count)
+
+    def best_sparse(self, model: Encoder, count: int) -> list[_Place]:
+        """Return the first passages by a sparse model, in order, without scoring most of the others."""
+        searcher, (terms, weights) = self._sparse(model)
+        best = searcher.best(terms, weights, count)
+        return self._placed(best.part, best.row, best.score, count)
+
+    def _sparse(self, model: Encoder) -> tuple[MaxScore, tuple[np.ndarray, np.ndarray]]:
+        from fourfold.search import sparse
+        from fourfold.search.maxscore import MaxScore
+
+        asked = sparse.question_of(model, self.question)
+        rows = sparse.open_sparse([part.segment for _, part in self.parts], model, asked.width)
+        return MaxScore(rows, self.masks), asked.row(0)
+
+    def _placed(self, number: np.ndarray, row: np.ndarray, score: np.ndarray, count: int) -> list[_Place]:
+        places = []
+        for at, line, value in zip(number.tolist(), row.tolist(), score.tolist(), strict=True):
+            source, part = self.parts[at]
+            name = source.snapshot.catalog.name(part.file_of(line))
+            path = os.path.normpath(os.path.join(source.prefix, name)) if source.prefix else name  # noqa: PTH118
+            places.append(_Place(-value, path, int(part.segment.line[line]), line, at))
+        return sorted(places)[:count]
 
 
 def top(scores: np.ndarray, count: int) -> np.ndarray:
@@ -131,18 +229,3 @@ class _Place(NamedTuple):
     @property
     def score(self) -> float:
         return -self.negative
-
-
-def _best(parts: list[tuple[Source, Part]], kept: np.ndarray | slice, scores: np.ndarray, count: int) -> list[_Place]:
-    """Return the first passages in order; ``scores`` are those of the rows that are ``kept``."""
-    chosen = top(scores, count)
-    rows = np.flatnonzero(kept)[chosen] if isinstance(kept, np.ndarray) else chosen
-    starts = np.cumsum([0] + [part.segment.rows for _, part in parts])
-    places = []
-    for at, score in zip(rows.tolist(), scores[chosen].tolist(), strict=True):
-        number = int(np.searchsorted(starts, at, side="right")) - 1
-        (source, part), row = parts[number], at - int(starts[number])
-        name = source.snapshot.catalog.name(part.file_of(row))
-        path = os.path.normpath(os.path.join(source.prefix, name)) if source.prefix else name  # noqa: PTH118
-        places.append(_Place(-score, path, int(part.segment.line[row]), row, number))
-    return sorted(places)[:count]

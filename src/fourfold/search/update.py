@@ -19,18 +19,21 @@ from fourfold.search.arrays import replace_file
 from fourfold.search.builder import SegmentBuilder, merge_segments
 from fourfold.search.catalog import Catalog, Entry, Extent, SegmentInfo
 from fourfold.search.changes import Changes, Progress
+from fourfold.search.encoders import Encoder, build
 from fourfold.search.passages import Passage, split
 from fourfold.search.readers import Unreadable, read_blocks
 from fourfold.search.scan import State, digest, trusted
 from fourfold.search.segments import SUFFIX, Segment
+from fourfold.search.sparse import SUFFIX as SPARSE
+from fourfold.search.sparse import merge_sparse
 from fourfold.search.vectors import SUFFIX as VECTORS
-from fourfold.search.vectors import Encoder, build_vectors, raw_rows
+from fourfold.search.vectors import raw_rows
 
 _SEGMENT_CHARACTERS = 32 << 20  # what one segment gathers in memory before it is written
 _COMMIT_SECONDS = 15.0  # work that a kill can undo
 _FAN_IN = 4  # this many segments of like size become one
 _LARGEST_MERGE = 250_000  # passages; merging larger ones would cost more than it saves
-_OURS = (SUFFIX, VECTORS, ".part", ".tmp")
+_OURS = (SUFFIX, VECTORS, SPARSE, ".part", ".tmp")
 
 
 class Writer:
@@ -122,17 +125,18 @@ class Writer:
         if time.monotonic() - self._committed > _COMMIT_SECONDS:
             self.commit()
 
-    def encode(self, encoder: Encoder, progress: Progress) -> None:
-        """Give every segment its vectors; call it after a commit."""
-        total, done = sum(rows for rows, _ in self.segments.values()), 0
+    def encode(self, encoders: Sequence[Encoder], progress: Progress) -> None:
+        """Give every segment what each model makes of it; call it after a commit."""
+        total, done = len(encoders) * sum(rows for rows, _ in self.segments.values()), 0
 
         def step(rows: int) -> None:
             nonlocal done
             done += rows
             progress("encoding", done, total)
 
-        for name in self.segments:
-            build_vectors(Segment(self.folder, name), encoder, step)
+        for encoder in encoders:
+            for name in self.segments:
+                build(Segment(self.folder, name), encoder, step)
 
     def merge(self) -> None:
         """Merge segments of like size and rewrite those with many dead rows; call it after a commit."""
@@ -141,7 +145,7 @@ class Writer:
         groups: dict[tuple[int, frozenset[str]], list[str]] = {}
         for name in self.segments:
             if len(live[name]) <= _LARGEST_MERGE:
-                # Segments that have vectors of different models stay apart: merging would throw vectors away.
+                # Segments that different models have encoded stay apart: merging would throw their work away.
                 groups.setdefault((int(math.log(len(live[name]), _FAN_IN)), models[name]), []).append(name)
         chosen = [group for group in groups.values() if len(group) >= _FAN_IN]
         taken = {name for group in chosen for name in group}
@@ -161,6 +165,10 @@ class Writer:
             start += len(rows)
         length = merge_segments(self.folder, target, parts)
         for model in models:
+            if model.endswith(SPARSE):
+                held = [(self.folder / f"{s.name}.{model}", rows) for s, rows in parts]
+                merge_sparse(self.folder / f"{target}.{model}", held)
+                continue
             stored = ((raw_rows(self.folder / f"{s.name}.{model}", s.rows), rows) for s, rows in parts)
             replace_file(self.folder / f"{target}.{model}", (vectors[rows] for vectors, rows in stored))
         self.entries = {name: catalogs.moved(entry, places) for name, entry in self.entries.items()}
@@ -170,7 +178,9 @@ class Writer:
 
 
 def _models(folder: Path, segment: str) -> frozenset[str]:
-    return frozenset(file.name.partition(".")[2] for file in folder.glob(f"{segment}.*{VECTORS}"))
+    """Return what the files of a segment's vectors and sparse rows are called, after its name."""
+    files = (file for suffix in (VECTORS, SPARSE) for file in folder.glob(f"{segment}.*{suffix}"))
+    return frozenset(file.name.partition(".")[2] for file in files)
 
 
 def read_changes(

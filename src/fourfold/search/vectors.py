@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,22 +19,11 @@ from fourfold.errors import SearchIndexError
 from fourfold.search.arrays import MEND, sync_folder
 from fourfold.search.segments import Segment
 
+if TYPE_CHECKING:
+    from fourfold.search.encoders import Encoder
+
 SUFFIX = ".vectors"
 _CHUNK = 2048  # rows encoded, and made durable, at a time
-
-
-class Encoder(Protocol):
-    """What an index asks of a model; every dense encoder of :func:`fourfold.load` has it."""
-
-    @property
-    def fingerprint(self) -> str:
-        """What differs when the weights do."""
-
-    def encode_query(self, inputs: list[str], *, normalize_embeddings: bool, show_progress_bar: bool) -> np.ndarray:
-        """Return ``[rows, width]`` float32."""
-
-    def encode_document(self, inputs: list[str], *, normalize_embeddings: bool, show_progress_bar: bool) -> np.ndarray:
-        """Return ``[rows, width]`` float32."""
 
 
 def row_type(width: int) -> np.dtype:
