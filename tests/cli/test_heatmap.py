@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from fourfold.cli import _heatmap
-from fourfold.cli._heatmap import colours, draw, number, scale
+from fourfold.cli import _drawing, _heatmap
+from fourfold.cli._drawing import colours, number
+from fourfold.cli._heatmap import draw, scale
 
 
 def lightness(colour):
@@ -76,6 +77,6 @@ def test_labels_are_wrapped_and_cut_to_the_pixel():
 
 
 def test_without_a_wider_font_accents_are_dropped_rather_than_drawn_as_boxes(monkeypatch):
-    monkeypatch.setattr(_heatmap, "_WIDE_FONTS", ())
+    monkeypatch.setattr(_drawing, "WIDE_FONTS", ())
     drawing = _heatmap._Drawing(np.ones((1, 1)), ["Käse"], ["y"], "")
     assert drawing.rows == [["Kase"]]

@@ -16,9 +16,10 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NoReturn, Union
 
-from fourfold.errors import did_you_mean
+from fourfold.errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ def Option(
         max: Largest number accepted.
     """
     return _OptionInfo(names, help, metavar, min, max)
+
+
+def check_png(file: Path) -> None:
+    """Raise :class:`~fourfold.errors.InputError` unless a picture's file is named as one."""
+    if file.suffix.lower() != ".png":
+        raise InputError(f"--png must name a .png file, got {str(file)!r}")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from fourfold.cli._options import Argument, Option
+from fourfold.cli._options import Argument, Option, check_png
 from fourfold.cli._say import say
 from fourfold.cli._table import fit, width
 from fourfold.cli._texts import texts_of
@@ -92,21 +92,16 @@ def _best(scores: Any, rows: list[str], columns: list[str], room: int) -> Iterat
 
 
 def _check_picture(png: Path, rows: int, columns: int) -> None:
-    if png.suffix.lower() != ".png":
-        raise InputError(f"--png must name a .png file, got {str(png)!r}")
+    check_png(png)
     if max(rows, columns) > _MOST_IN_A_PICTURE:
         raise InputError(f"a heat map takes at most {_MOST_IN_A_PICTURE} texts a side, got {rows} x {columns}")
 
 
 def _draw(png: Path, scores: Any, rows: list[str], columns: list[str], title: str) -> None:
-    import io
-
     import numpy as np
 
+    from fourfold.cli._drawing import save
     from fourfold.cli._heatmap import draw
-    from fourfold.store.files import write_bytes
 
-    data = io.BytesIO()
-    draw(np.asarray(scores), rows, columns, title=title).save(data, "PNG", optimize=True)
-    write_bytes(png, data.getvalue())
+    save(draw(np.asarray(scores), rows, columns, title=title), png)
     say(f"drew {png}")
