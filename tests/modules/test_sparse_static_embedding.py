@@ -248,11 +248,12 @@ def test_weights_that_are_something_else(tmp_path, text, message, way):
     made().save(str(tmp_path))
     (tmp_path / "idf.json").write_text(text)
     (tmp_path / "config.json").write_text('{"path": "idf.json"}')
+    read = {
+        "from_json": lambda: SparseStaticEmbedding.from_json(str(tmp_path / "idf.json"), fast()),
+        "load": lambda: SparseStaticEmbedding.load(str(tmp_path)),
+    }
     with pytest.raises(FolderError, match=rf"idf.json.*{message}"):
-        if way == "from_json":
-            SparseStaticEmbedding.from_json(str(tmp_path / "idf.json"), fast())
-        else:
-            SparseStaticEmbedding.load(str(tmp_path))
+        read[way]()
 
 
 def test_settings_may_name_a_json_file(tmp_path):

@@ -56,11 +56,12 @@ class SparseStaticEmbedding(InputModule):
         known = len(tokenizer.get_vocab())
         weight = torch.ones(known) if weight is None else torch.as_tensor(weight)
         if weight.ndim != 1 or not weight.is_floating_point():
-            raise InputError(f"weight must be one number for each of {known} tokens, got shape {tuple(weight.shape)}")
+            got = f"{weight.dtype} of shape {tuple(weight.shape)}"
+            raise InputError(f"weight must be one floating-point number for each of {known} tokens, got {got}")
         self.weight = nn.Parameter(weight, requires_grad=not frozen)
         self.frozen = frozen
         self.max_seq_length = tokenizer.model_max_length
-        self._faces: dict[int, Any] = {}
+        self._made_face: tuple[Any, int, Any] | None = None
 
     @classmethod
     def example(cls) -> SparseStaticEmbedding:
@@ -90,7 +91,8 @@ class SparseStaticEmbedding(InputModule):
 
     def longest_input(self, **kwargs: Any) -> float | None:
         """Return the most tokens that are kept of a text; None is no limit."""
-        length = min(self.max_seq_length, self.tokenizer.model_max_length)
+        length = self.tokenizer.model_max_length
+        length = length if self.max_seq_length is None else min(self.max_seq_length, length)
         return None if length > 10**9 else length
 
     def locating_tokenizer(self, **kwargs: Any) -> FastTokenizer | None:
@@ -105,10 +107,11 @@ class SparseStaticEmbedding(InputModule):
 
     def _face(self) -> Any:
         # A tokenizer that grew is another one; its size is the cheap sign of that.
-        size = len(self.tokenizer)
-        if size not in self._faces:
-            self._faces = {size: _processor.face_of(self.tokenizer, special=False)}
-        return self._faces[size]
+        tokenizer, size = self.tokenizer, len(self.tokenizer)
+        made = self._made_face
+        if made is None or made[0] is not tokenizer or made[1] != size:
+            made = self._made_face = (tokenizer, size, _processor.face_of(tokenizer, special=False))
+        return made[2]
 
     def pack(self, tokens: Tokens, prompt: str | None = None, **kwargs: Any) -> Features:
         """Turn packed ids into packed features: ``input_ids`` ``[1, tokens]`` and ``cu_seq_lens_q`` ``[rows + 1]``."""
@@ -133,6 +136,9 @@ class SparseStaticEmbedding(InputModule):
 
         Packed rows in inference mode are a sparse COO tensor; others are dense. A ``sentence_embedding`` that is there
         is multiplied by it.
+
+        Raises:
+            WeightsError: If a token has no weight.
         """
         ids = needed(features, "input_ids", self)
         offsets, before = features.get("cu_seq_lens_q"), features.get("sentence_embedding")
@@ -143,6 +149,9 @@ class SparseStaticEmbedding(InputModule):
             row = torch.repeat_interleave(torch.arange(len(offsets) - 1, device=ids.device), offsets.diff().long())
             held = ids[0, : len(row)]
         shape = (len(ids) if offsets is None else len(offsets) - 1, self.num_dimensions)
+        highest = int(held.max()) if len(held) else -1
+        if highest >= shape[1]:
+            raise WeightsError(f"the tokenizer gives ids up to {highest}, there are {shape[1]} weights")
         if offsets is not None and before is None and torch.is_inference_mode_enabled():
             places = torch.unique(row * shape[1] + held)
             row, held = places // shape[1], places % shape[1]
