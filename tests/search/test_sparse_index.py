@@ -67,14 +67,22 @@ def matrices(draw, width, most_rows, *, negative):
     return Terms.of(np.array(rows, np.float32).reshape(-1, width) / 4)
 
 
-@given(st.data())
+@pytest.fixture(scope="module", params=[0, maxscore._FEW_ROWS], ids=["pruned", "whole"])
+def few_rows(request):
+    """Have small parts searched either way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maxscore, "_FEW_ROWS", request.param)
+        yield
+
+
+@given(drawn=st.data())
 @settings(max_examples=120, deadline=None)
-def test_exact_for_any_rows_queries_and_removals(data):
-    width = data.draw(st.integers(1, 7))
-    negative = data.draw(st.booleans())
-    top_k = data.draw(st.sampled_from([1, 2, 5, 60]))
-    batches = data.draw(st.lists(matrices(width, 9, negative=negative), min_size=1, max_size=5))
-    queries = data.draw(matrices(width, 4, negative=negative))
+def test_exact_for_any_rows_queries_and_removals(drawn, few_rows):
+    width = drawn.draw(st.integers(1, 7))
+    negative = drawn.draw(st.booleans())
+    top_k = drawn.draw(st.sampled_from([1, 2, 5, 60]))
+    batches = drawn.draw(st.lists(matrices(width, 9, negative=negative), min_size=1, max_size=5))
+    queries = drawn.draw(matrices(width, 4, negative=negative))
     with tempfile.TemporaryDirectory() as folder:
         index = SparseIndex(folder)
         for batch in batches:
@@ -85,7 +93,7 @@ def test_exact_for_any_rows_queries_and_removals(data):
         wanted = expected(rows, queries, top_k)
         np.testing.assert_array_equal(got.ids, wanted[0])
         np.testing.assert_array_equal(got.scores, wanted[1])
-        gone = data.draw(st.lists(st.integers(0, len(rows) - 1), unique=True) if len(rows) else st.just([]))
+        gone = drawn.draw(st.lists(st.integers(0, len(rows) - 1), unique=True) if len(rows) else st.just([]))
         index.remove(gone)
         left = np.setdiff1d(np.arange(len(rows)), gone)
         for opened in (index, SparseIndex.open(folder)):
@@ -101,6 +109,7 @@ def test_exact_at_sizes_where_most_is_not_read(tmp_path, monkeypatch, top_k, neg
     # Small steps, so that the search stops reading as early as it can.
     monkeypatch.setattr(maxscore, "_TOGETHER", 64)
     monkeypatch.setattr(maxscore, "_START", 10)
+    monkeypatch.setattr(maxscore, "_FEW_ROWS", 200)
     rows, queries = rows_of(3000, 60, negative=negative), rows_of(25, 60, 0.3, seed=1, negative=negative)
     index = SparseIndex(tmp_path)
     for start in (0, 900, 1000):
@@ -116,6 +125,7 @@ def test_most_postings_are_not_read(monkeypatch):
     read = []
     monkeypatch.setattr(maxscore, "_TOGETHER", 64)
     monkeypatch.setattr(maxscore, "_START", 10)
+    monkeypatch.setattr(maxscore, "_FEW_ROWS", 0)
     original = maxscore._Run.read
     monkeypatch.setattr(maxscore._Run, "read", lambda run, n: read.append(original(run, n)) or read[-1])
     rows = rows_of(20000, 200, 0.1)
@@ -137,6 +147,8 @@ def test_stopping_early_changes_no_score(monkeypatch):
         return [dict(zip(r.tolist(), b.score.tolist(), strict=True)) for r, b in zip(rows, best, strict=True)]
 
     whole = found(parts, split=False)
+    monkeypatch.setattr(maxscore, "_FEW_ROWS", 0)
+    assert found(parts, split=False) == whole
     assert found(some, split=True) == whole
     monkeypatch.setattr(maxscore, "_START", 1 << 60)  # never stops early
     assert found(parts, split=False) == whole

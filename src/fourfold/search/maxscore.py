@@ -11,7 +11,6 @@ a score is the sum of float64 products by ascending term, rounded to float32, wh
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from fourfold.errors import SearchIndexError
 from fourfold.search.arrays import MEND
 from fourfold.search.inverted import Inverted
-from fourfold.search.query import top
 
 _TOGETHER = 1 << 14  # postings of short lists that are added in one step
 _GROUP = 64  # rows of which only the best is looked at to find a threshold
@@ -30,6 +28,7 @@ _EXACT = 1 << 12  # rows scored anew at a time
 _LOOKUP, _START = 8, 4000
 _LEAST = float(np.nextafter(0, 1))  # a score must be above 0
 _FEW = 4096  # groups that are always worth a closer look
+_FEW_ROWS, _FEW_POSTINGS = 1 << 15, 1 << 16  # a part and a query of this size are read whole
 _OLD_NUMPY = tuple(map(int, np.__version__.split(".")[:2])) < (1, 25)  # its add.at is slow
 
 
@@ -48,21 +47,25 @@ class Best(NamedTuple):
 
 
 class _Lists(NamedTuple):
-    """The postings of a query's terms in one part, in the order in which they are taken.
+    """The postings of a query's terms in one part.
 
     Attributes:
-        start, stop: Where each list lies.
-        factor: The query's weight of each.
-        up, low: ``[lists + 1]``, the most and the least that the lists from each one on can add to a row's score.
-        by_term: The lists' numbers by ascending term.
+        place: ``[lists]``, where each term stands in the part, ascending.
+        start, stop: ``[lists]``, where its postings lie.
+        factor: ``[lists]`` float64, the query's weight.
     """
 
-    start: list[int]
-    stop: list[int]
-    factor: list[float]
-    up: list[float]
-    low: list[float]
-    by_term: list[int]
+    place: NDArray[np.int64]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    factor: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, part: Inverted, terms: NDArray[np.int32], factor: NDArray[np.float64]) -> _Lists:
+        """Return those of the terms that the part has."""
+        place, there = part.find(terms)
+        place = place[there]
+        return cls(place, np.where(place > 0, part.stop[place - 1], 0), part.stop[place], factor[there])
 
 
 class MaxScore:
@@ -89,32 +92,63 @@ class MaxScore:
         Raises:
             SearchIndexError: if a part turns out to be damaged.
         """
-        found: list[Best] = []
+        factor = np.asarray(weights, np.float64)
+        found = [Best(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
         floor = 0.0
-        for at, (part, lists) in enumerate(zip(self._parts, _planned(self._parts, terms, weights), strict=True)):
-            if not lists.start or lists.up[0] < floor:
+        for at, part in enumerate(self._parts):
+            lists = _Lists.of(part, terms, factor)
+            if not len(lists.place):
                 continue
-            hits = _Run(part, lists, self._accumulator(at), top_k, floor).best()
-            found.append(Best(np.full(len(hits[0]), at), *hits))
-            if len(hits[0]) >= top_k:
-                floor = max(floor, _kth(hits[1], top_k))
-        found.append(Best(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)))
+            if part.rows <= _FEW_ROWS and int((lists.stop - lists.start).sum()) <= _FEW_POSTINGS:
+                row, score = self._whole(at, lists, top_k)
+            else:
+                row, score = _Run(part, lists, self._accumulator(at), top_k, floor).best()
+            found.append(Best(np.full(len(row), at), row, score))
+            if len(row) >= top_k:
+                floor = max(floor, _kth(score, top_k))
+        if len(found) == 2:
+            return found[1]
         number, row = (np.concatenate([getattr(best, name) for best in found]) for name in ("part", "row"))
         score = np.concatenate([best.score for best in found])
         kept = _leading(score, top_k)
         return Best(number[kept], row[kept], score[kept])
 
     def scores(self, terms: NDArray[np.int32], weights: NDArray[np.floating]) -> list[NDArray[np.float32]]:
-        """Return for each part the score ``[rows]`` float32 of every row; 0 for one that may not be found."""
+        """Return for each part the score ``[rows]`` float32 of every row; 0 for one that may not be found.
+
+        They are sums of float32, hence not to the last bit those of :meth:`best`.
+        """
         found = []
-        for at, (part, lists) in enumerate(zip(self._parts, _planned(self._parts, terms, weights), strict=True)):
-            run = _Run(part, lists, self._accumulator(at), 1, 0.0)
-            run.read(sys.maxsize)
-            score = run.total[: part.rows] + np.float32(0)
-            if self._dead[at] is not None:
-                score[self._dead[at]] = 0
+        for at, part in enumerate(self._parts):
+            lists = _Lists.of(part, terms, np.asarray(weights, np.float64))
+            total = self._accumulator(at).reshape(-1)
+            start, stop, factor = (column.tolist() for column in lists[1:])
+            begin = 0
+            while begin < len(start):
+                end = _together(start, stop, begin)
+                _add(part, total, start[begin:end], stop[begin:end], factor[begin:end])
+                begin = end
+            score = total[: part.rows] + np.float32(0)
+            dead = self._dead[at]
+            if dead is not None:
+                score[dead] = 0
             found.append(score)
         return found
+
+    def _whole(self, at: int, lists: _Lists, top_k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the best rows of a part so small that thinking about it would take longer than reading it."""
+        part, dead = self._parts[at], self._dead[at]
+        row, weight = _read(part, lists.start.tolist(), lists.stop.tolist())
+        gain = weight * np.repeat(lists.factor, lists.stop - lists.start)
+        total = np.bincount(row, gain, minlength=part.rows)  # adds up in the given order: by ascending term
+        if len(total) > part.rows:
+            raise _damaged(part)
+        if dead is not None:
+            total[dead] = 0
+        with np.errstate(over="ignore"):
+            score = total.astype(np.float32)
+        kept = _leading(score, top_k)
+        return kept, score[kept]
 
     def _accumulator(self, at: int) -> NDArray[np.float32]:
         """Return ``[groups, rows of a group]``: minus infinity for rows that may not be found and beyond the last."""
@@ -128,34 +162,50 @@ class MaxScore:
         return total.reshape(group, -1)
 
 
-def _planned(parts: Sequence[Inverted], terms: NDArray[np.int32], weights: NDArray[np.floating]) -> list[_Lists]:
-    """Return for each part the lists of a query's terms, in an order that is the same for all of them."""
-    factor = np.asarray(weights, np.float64)
-    shape = (len(parts), len(terms))
-    start, stop, up, low = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
-    for at, part in enumerate(parts):
-        place, there = part.find(terms)
-        place = place[there]
-        stop[at, there] = part.stop[place]
-        start[at, there] = np.where(place > 0, part.stop[place - 1], 0)
-        ends = factor[there] * part.most[place], factor[there] * part.least[place]
-        # A row without the term gets 0 from it.
-        up[at, there] = np.maximum(np.maximum(*ends), 0)
-        low[at, there] = np.minimum(np.minimum(*ends), 0)
-    length = (stop - start).sum(0)
-    order = np.argsort(-(up - low).max(0, initial=0) / np.maximum(length, 1), kind="stable")
-    order = order[length[order] > 0]
-    planned = []
-    for at in range(len(parts)):
-        own = order[stop[at, order] > start[at, order]]
-        rest_up, rest_low = (np.append(np.cumsum(side[at, own][::-1])[::-1], 0.0).tolist() for side in (up, low))
-        begin, end = start[at, own].tolist(), stop[at, own].tolist()
-        planned.append(_Lists(begin, end, factor[own].tolist(), rest_up, rest_low, np.argsort(own).tolist()))
-    return planned
+def _together(start: list[int], stop: list[int], begin: int) -> int:
+    """Return up to which list to read in one step."""
+    postings = 0
+    while begin < len(start) and postings < _TOGETHER:
+        postings += stop[begin] - start[begin]
+        begin += 1
+    return begin
+
+
+def _read(part: Inverted, start: list[int], stop: list[int]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return the rows and weights of some lists, end to end."""
+    spans = [slice(*span) for span in zip(start, stop, strict=True)]
+    if len(spans) == 1:
+        return part.row[spans[0]].astype(np.intp), part.weight[spans[0]]
+    row = np.concatenate([part.row[span] for span in spans]).astype(np.intp)
+    return row, np.concatenate([part.weight[span] for span in spans])
+
+
+def _add(part: Inverted, total: NDArray[np.float32], start: list[int], stop: list[int], factor: list[float]) -> None:
+    """Add some lists to the rows' totals."""
+    row, weight = _read(part, start, stop)
+    if len(start) == 1:
+        gain = weight * np.float32(factor[0])
+    else:
+        lengths = [end - begin for begin, end in zip(start, stop, strict=True)]
+        gain = weight * np.repeat(np.array(factor, np.float32), lengths)
+    try:
+        if _OLD_NUMPY:
+            total += np.bincount(row, gain, minlength=len(total)).astype(np.float32)
+        else:
+            np.add.at(total, row, gain)
+    except (IndexError, ValueError) as error:
+        raise _damaged(part) from error
+
+
+def _damaged(part: Inverted) -> SearchIndexError:
+    return SearchIndexError(f"{part.name} is damaged: it names a row that is not there. {MEND}")
 
 
 class _Run:
-    """One query on one part.
+    """One query on one part, of which not all is read.
+
+    The lists are taken in an order of their own, by what they promise for each posting. ``up`` and ``low`` are the most
+    and the least that the lists from each one on can add to a row's score.
 
     Args:
         part: The part.
@@ -166,60 +216,45 @@ class _Run:
     """
 
     def __init__(self, part: Inverted, lists: _Lists, groups: NDArray[np.float32], top_k: int, floor: float) -> None:
-        self._part, self._lists, self._top_k = part, lists, top_k
+        self._part, self._top_k, self._floor = part, top_k, floor
         self._groups, self.total = groups, groups.reshape(-1)
-        self._floor = floor
-        self._at = 0  # lists read
+        ends = lists.factor * part.most[lists.place], lists.factor * part.least[lists.place]
+        # A row without the term gets 0 from it.
+        up, low = np.maximum(np.maximum(*ends), 0), np.minimum(np.minimum(*ends), 0)
+        order = np.argsort((low - up) / (lists.stop - lists.start), kind="stable")
+        self._start, self._stop, self._factor = (column[order].tolist() for column in lists[1:])
+        self._up, self._low = (np.append(np.cumsum(side[order][::-1])[::-1], 0.0).tolist() for side in (up, low))
+        self._by_term = np.argsort(order).tolist()
+        self._count, self._at = len(order), 0  # lists, and lists read
         # Products and partial sums are each rounded by at most 2^-24 of the largest sum.
-        self._error = (len(lists.start) + 4) * 2.0**-23 * (lists.up[0] - lists.low[0])
+        self._error = (self._count + 4) * 2.0**-23 * (self._up[0] - self._low[0])
 
     def best(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the rows that may be among the best, and their scores."""
-        lists, count = self._lists, len(self._lists.start)
-        left = sum(lists.stop) - sum(lists.start)
+        if self._up[0] + self._error < self._floor:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        left = sum(self._stop) - sum(self._start)
         # Looking for rows that are still in the running costs about as much as reading this many postings.
         pause = self._part.rows // 4 + _TOGETHER
         while True:
             left -= self.read(pause)
-            rows, lookups = self._running(), count - self._at
+            rows, lookups = self._running(), self._count - self._at
             if rows is not None and (not lookups or lookups * (_LOOKUP * len(rows) + _START) < left):
                 return self._scored(self._looked_up(rows))
 
     def read(self, postings: int) -> int:
         """Add the next lists to the rows' totals, at least so many postings if there are; returns how many."""
-        lists, done, begin = self._lists, 0, self._at
-        while begin < len(lists.start) and done < postings:
-            end, together = begin, 0
-            while end < len(lists.start) and together < _TOGETHER:
-                together += lists.stop[end] - lists.start[end]
-                end += 1
-            self._add(begin, end)
-            done, begin = done + together, end
-        self._at = begin
+        done = 0
+        while self._at < self._count and done < postings:
+            lists = slice(self._at, _together(self._start, self._stop, self._at))
+            start, stop = self._start[lists], self._stop[lists]
+            _add(self._part, self.total, start, stop, self._factor[lists])
+            done, self._at = done + sum(stop) - sum(start), lists.stop
         return done
-
-    def _add(self, begin: int, end: int) -> None:
-        lists = self._lists
-        spans = [slice(lists.start[i], lists.stop[i]) for i in range(begin, end)]
-        if len(spans) == 1:
-            row = self._part.row[spans[0]].astype(np.intp)
-            gain = self._part.weight[spans[0]] * np.float32(lists.factor[begin])
-        else:
-            row = np.concatenate([self._part.row[span] for span in spans]).astype(np.intp)
-            gain = np.concatenate([self._part.weight[span] for span in spans])
-            factor = np.array(lists.factor[begin:end], np.float32)
-            gain *= np.repeat(factor, [span.stop - span.start for span in spans])
-        try:
-            if _OLD_NUMPY:
-                self.total += np.bincount(row, gain, minlength=len(self.total)).astype(np.float32)
-            else:
-                np.add.at(self.total, row, gain)
-        except (IndexError, ValueError) as error:
-            raise SearchIndexError(f"{self._part.name} is damaged: it names a row that is not there. {MEND}") from error
 
     def _running(self) -> NDArray[np.int64] | None:
         """Return the rows that may still be among the best, ascending; None if that may be any."""
-        best, last = self._groups.max(0), self._at == len(self._lists.start)
+        best, last = self._groups.max(0), self._at == self._count
         if len(best) >= self._top_k:
             # Of k groups each has a row at least as good as the worst of their best: the k best rows are in few groups.
             self._raise_floor(self._groups[:, np.flatnonzero(best >= _kth(best, self._top_k))])
@@ -239,23 +274,23 @@ class _Run:
     def _raise_floor(self, totals: NDArray[np.float32]) -> None:
         """Use that at least ``top_k`` rows score no less than some totals and what is still to be taken off."""
         if totals.size >= self._top_k:
-            floor = _kth(totals.reshape(-1), self._top_k) + self._lists.low[self._at] - self._error
+            floor = _kth(totals.reshape(-1), self._top_k) + self._low[self._at] - self._error
             self._floor = max(self._floor, floor)
 
     def _need(self) -> float:
         """Return the least total with which a row may still be among the best."""
-        need = self._floor - self._lists.up[self._at] - self._error
+        need = self._floor - self._up[self._at] - self._error
         # Sums of weights that are not negative are above 0 as soon as they are touched.
-        return need if self._lists.low[0] < 0 else max(need, _LEAST * (self._at == len(self._lists.start)))
+        return need if self._low[0] < 0 else max(need, _LEAST * (self._at == self._count))
 
     def _looked_up(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         """Look rows up in the lists that are not read, and return those that stay in the running."""
-        lists, total, wanted = self._lists, self.total[rows], rows.astype(np.int32)
-        while self._at < len(lists.start):
+        total, wanted = self.total[rows], rows.astype(np.int32)
+        while self._at < self._count:
             weight, there = self._find([self._at], wanted)
-            total[there[0]] += weight[there] * np.float32(lists.factor[self._at])
+            total[there[0]] += weight[there] * np.float32(self._factor[self._at])
             self._at += 1
-            if len(total) > 4 * self._top_k + 128 or self._at == len(lists.start):
+            if len(total) > 4 * self._top_k + 128 or self._at == self._count:
                 self._raise_floor(total)
                 kept = np.flatnonzero(total >= self._need())
                 wanted, total = wanted[kept], total[kept]
@@ -263,19 +298,19 @@ class _Run:
 
     def _find(self, numbers: list[int], wanted: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return ``[lists, rows]``: each row's weight in some lists, and whether it is there; else it means nothing."""
-        row, lists = self._part.row, self._lists
+        row = self._part.row
         posting = np.empty((len(numbers), len(wanted)), np.int64)
         for i, places in zip(numbers, posting, strict=True):
-            places[:] = row[lists.start[i] : lists.stop[i]].searchsorted(wanted)
-        posting += np.array([lists.start[i] for i in numbers])[:, None]
-        np.minimum(posting, np.array([lists.stop[i] - 1 for i in numbers])[:, None], out=posting)
+            places[:] = row[self._start[i] : self._stop[i]].searchsorted(wanted)
+        posting += np.array([self._start[i] for i in numbers])[:, None]
+        np.minimum(posting, np.array([self._stop[i] - 1 for i in numbers])[:, None], out=posting)
         return self._part.weight[posting], row[posting] == wanted
 
     def _scored(self, rows: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return rows and their scores, computed anew."""
         score = np.empty(len(rows), np.float32)
-        numbers = self._lists.by_term
-        factor = np.array([self._lists.factor[i] for i in numbers])[:, None]
+        numbers = self._by_term
+        factor = np.array([self._factor[i] for i in numbers])[:, None]
         for begin in range(0, len(rows), _EXACT):
             weight, there = self._find(numbers, rows[begin : begin + _EXACT])
             # A cumulative sum adds one after the other, whatever the shape.
@@ -292,5 +327,5 @@ def _kth(values: NDArray[np.floating], count: int) -> float:
 
 def _leading(score: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Return the positions of the ``count`` highest scores above 0, and of all that equal the lowest of them."""
-    kept = np.flatnonzero(score > 0)
-    return kept[top(score[kept], count)]
+    least = _kth(score, count) if len(score) > count else 0.0
+    return np.flatnonzero(score >= least if least > 0 else score > 0)

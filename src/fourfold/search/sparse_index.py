@@ -306,10 +306,13 @@ def _answer(
 ) -> None:
     """Fill in one query's hits."""
     best = searcher.best(*query, len(ids))
-    found = np.empty(len(best.row), np.int64)
-    for number in np.unique(best.part).tolist():
-        held = best.part == number
-        found[held] = parts[number].ids[best.row[held]]
+    if len(parts) == 1:
+        found = parts[0].ids[best.row]
+    else:
+        found = np.empty(len(best.row), np.int64)
+        for number in np.unique(best.part).tolist():
+            held = best.part == number
+            found[held] = parts[number].ids[best.row[held]]
     order = np.lexsort((found, -best.score))[: len(ids)]
     ids[: len(order)], scores[: len(order)] = found[order], best.score[order]
 

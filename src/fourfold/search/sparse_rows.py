@@ -44,7 +44,8 @@ def tidied(rows: Terms, *, argument: str = "rows") -> Terms:
         low, high = int(rows.terms.min()), int(rows.terms.max())
         raise InputError(f"{argument} must have terms from 0 to {rows.width - 1}; got {low} to {high}")
     weights = rows.weights
-    if weights.dtype.kind not in "fiub" or not (np.abs(weights) <= _LARGEST).all():
+    # A maximum of numbers of which one is none is none, which is not below anything.
+    if weights.dtype.kind not in "fiub" or (len(weights) and not np.abs(weights).max() <= _LARGEST):
         got = weights[np.argmax(~(np.abs(weights) <= _LARGEST))]
         raise InputError(f"{argument} must have finite real weights of at most {_LARGEST:g}; got {got}")
     return _merged(replace(rows, weights=weights.astype(np.float32, copy=False)))
@@ -83,19 +84,18 @@ def _converted(rows: Any, argument: str) -> Terms:
 
 
 def _merged(rows: Terms) -> Terms:
-    row = np.repeat(np.arange(len(rows)), rows.lengths)
-    ascending = (np.diff(rows.terms) > 0) | (np.diff(row) > 0)
-    terms, weights = rows.terms, rows.weights
-    if not ascending.all():
+    falling = np.flatnonzero(np.diff(rows.terms) <= 0) + 1
+    terms, weights, offsets = rows.terms, rows.weights, rows.offsets
+    # A term may be lower than the one before it where a row begins.
+    if len(falling) and not np.isin(falling, offsets).all():
+        row = np.repeat(np.arange(len(rows)), rows.lengths)
         order = np.lexsort((terms, row))
         row, terms = row[order], terms[order]
         first = np.flatnonzero(np.diff(row, prepend=-1) | np.diff(terms, prepend=-1))
         row, terms, weights = row[first], terms[first], np.add.reduceat(weights[order], first)
+        offsets = np.searchsorted(row, np.arange(len(rows) + 1))
     if not weights.all():
         kept = weights != 0
-        row, terms, weights = row[kept], terms[kept], weights[kept]
-    offsets = rows.offsets
-    if weights is not rows.weights:
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(np.bincount(row, minlength=len(rows)), out=offsets[1:])
+        offsets = np.concatenate([[0], np.cumsum(kept)])[offsets]
+        terms, weights = terms[kept], weights[kept]
     return Terms(offsets, terms.astype(np.int32, copy=False), weights, rows.width)
