@@ -51,11 +51,37 @@ def scores(
             continue
         passages = statistics.passages + (prior.passages if prior else 0)
         having = holding + (prior.holding(term) if prior else 0)
-        rarity = math.log(1 + (passages - having + 0.5) / (having + 0.5))
+        factor = repeats * rarity(passages, having)
         for segment, (row, count), score in zip(segments, postings, found, strict=True):
             norm = K1 * (1 - B + B * segment.length[row] / mean)
-            score[row] += (repeats * rarity) * count / (count + norm)
+            score[row] += factor * count / (count + norm)
     return found
+
+
+def rarity(passages: float, holding: float) -> float:
+    """Return the weight of a term that so many of the passages hold."""
+    return math.log(1 + (passages - holding + 0.5) / (holding + 0.5))
+
+
+def question_weights(terms: Sequence[str], prior: Prior) -> dict[str, float]:
+    """Return what each term of a question weighs by the prior alone, as if no passage were there yet.
+
+    >>> from fourfold.search.prior import builtin
+    >>> weights = question_weights(["first", "owl"], builtin())
+    >>> weights["owl"] > 2 * weights["first"]
+    True
+    """
+    return {
+        term: repeats * rarity(prior.passages, prior.holding(term)) for term, repeats in Counter(terms).items()
+    }
+
+
+def passage_weights(terms: Sequence[str]) -> dict[str, float]:
+    """Return what each term of a passage of average length counts: its number, with ever less for each more.
+
+    The products with :func:`question_weights` add up to BM25.
+    """
+    return {term: count / (count + K1) for term, count in Counter(terms).items()}
 
 
 def _live(segment: Segment, mask: np.ndarray | None, term: str) -> tuple[np.ndarray, np.ndarray]:
