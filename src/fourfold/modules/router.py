@@ -10,17 +10,20 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from fourfold.errors import InputError, did_you_mean
+from fourfold.errors import InputError
+from fourfold.modules import _router_folder
 from fourfold.modules._base import Features
 from fourfold.modules._loading import load_part, part_class, save_code, save_part
 from fourfold.modules._router_folder import (
     Key,
+    listed,
     mapping_key,
     module_ids,
     opened,
     part_of,
+    read_config,
     read_mappings,
-    sorted_modality,
+    route_of,
 )
 from fourfold.modules._router_inputs import RouterInputs
 from fourfold.modules._router_rows import PARTS, PerRow, divide, merge
@@ -31,9 +34,6 @@ from fourfold.store.source import Source
 from fourfold.text.modality import NAMES, Modality
 
 logger = logging.getLogger(__name__)
-
-_LEGACY_FILE = "config.json"
-_PARTS = ("types", "structure", "parameters")
 
 
 class Router(RouterInputs):
@@ -61,7 +61,7 @@ class Router(RouterInputs):
     'query'
     """
 
-    config_file_name: ClassVar[str] = "router_config.json"
+    config_file_name: ClassVar[str] = _router_folder.CONFIG_FILE
     config_keys: ClassVar[list[str]] = ["default_route", "allow_empty_key", "route_mappings"]
     forward_kwargs: ClassVar[set[str]] = {"task", "modality"}
 
@@ -79,7 +79,7 @@ class Router(RouterInputs):
             if not isinstance(route, str) or not route or "." in route or hasattr(nn.ModuleDict, route):
                 raise InputError(f"sub_modules: a route's name must be a plain word without dots, got {route!r}")
         if default_route is not None and default_route not in sub_modules:
-            raise InputError(f"default_route must be one of {_listed(sub_modules)}, got {default_route!r}")
+            raise InputError(f"default_route must be one of {listed(sub_modules)}, got {default_route!r}")
         self.sub_modules = nn.ModuleDict({route: nn.Sequential(*parts) for route, parts in sub_modules.items()})
         self.default_route = default_route
         self.allow_empty_key = allow_empty_key
@@ -88,7 +88,7 @@ class Router(RouterInputs):
         self.route_mappings = {mapping_key(key): route for key, route in (route_mappings or {}).items()}
         for key, route in self.route_mappings.items():
             if route not in sub_modules:
-                raise InputError(f"route_mappings: {key} maps to {route!r}; the routes are {_listed(sub_modules)}")
+                raise InputError(f"route_mappings: {key} maps to {route!r}; the routes are {listed(sub_modules)}")
 
     @classmethod
     def for_query_document(
@@ -118,24 +118,10 @@ class Router(RouterInputs):
         Raises:
             InputError: If the task leads nowhere, or none is given and there is no default route.
         """
-        modality = sorted_modality(modality)
-        for key in ((task, modality), (task, None), (None, modality), (None, None)):
-            if key in self.route_mappings:
-                return self.sub_modules[self.route_mappings[key]]
-        for name in (task, modality):
-            if isinstance(name, str) and name in self.sub_modules:
-                return self.sub_modules[name]
-        if task is not None:
-            known = [*self.sub_modules, *(str(key) for key in self.route_mappings)]
-            raise InputError(
-                f"no route for task {task!r}; the routes are {_listed(known)}.{did_you_mean(task, self.sub_modules)}"
-            )
-        if self.default_route is None:
-            raise InputError(
-                f"a task is needed, for there is no default route: give encode(..., task=) one of "
-                f"{_listed(self.sub_modules)}, or router_mapping in training arguments"
-            )
-        return self.sub_modules[self.default_route]
+        name = route_of(
+            task, modality, routes=self.sub_modules, mappings=self.route_mappings, default=self.default_route
+        )
+        return self.sub_modules[name]
 
     @property
     def _chains(self) -> dict[str, Any]:
@@ -269,13 +255,13 @@ class Router(RouterInputs):
         structure = {route: [ids[id(part)] for part in chain] for route, chain in self._chains.items()}
         parameters = self.get_config_dict()
         parameters["route_mappings"] = {str(key): route for key, route in self.route_mappings.items()}
-        config = dict(zip(_PARTS, (types, structure, parameters), strict=True))
+        config = dict(zip(_router_folder.PARTS, (types, structure, parameters), strict=True))
         write_json(folder / self.config_file_name, config)
 
     @classmethod
     def read_config(cls, source: Source) -> dict[str, Any]:
         """Return what the folder states; older folders do so in ``config.json``."""
-        return source.object(cls.config_file_name) or source.object(_LEGACY_FILE)
+        return read_config(source, cls.config_file_name)
 
     @classmethod
     def from_source(
@@ -296,7 +282,7 @@ class Router(RouterInputs):
         """
         origin = source.pretty(cls.config_file_name)
         config = cls.read_config(source)
-        types, structure, parameters = (part_of(config, key, origin) for key in _PARTS)
+        types, structure, parameters = (part_of(config, key, origin) for key in _router_folder.PARTS)
         offered = {
             "token": source.token, "cache_folder": source.cache, "revision": source.revision,
             "local_files_only": source.offline, "module_classes": module_classes, "trust_remote_code": False, **options,
@@ -316,10 +302,6 @@ class Router(RouterInputs):
             arguments["route_mappings"] = read_mappings(arguments["route_mappings"], origin)
         routes = {route: [parts[name] for name in names] for route, names in structure.items()}
         return cls._build({"sub_modules": routes, **arguments}, source)
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(repr(name) for name in names)
 
 
 def _settable(module: Any, name: str) -> bool:
