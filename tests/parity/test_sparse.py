@@ -252,8 +252,10 @@ def test_similarity(st, name):
     folder = str(tiny_folder("sparse", "bert"))
     ours, theirs = (cls(folder, device="cpu", similarity_fn_name=name) for cls in (SparseEncoder, st.SparseEncoder))
     rows = ours.encode(TEXTS)
+    # The distance of a row to itself is 0 here; there it is the root of what rounding leaves.
+    tolerance = 1e-2 if name == "euclidean" else 1e-4
     for given in ((rows, rows), (rows.to_dense(), rows), (rows[0], rows)):
-        np.testing.assert_allclose(ours.similarity(*given), theirs.similarity(*given), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(ours.similarity(*given), theirs.similarity(*given), rtol=1e-4, atol=tolerance)
     given = (rows, rows.index_select(0, torch.arange(len(TEXTS)).flip(0)))
     np.testing.assert_allclose(ours.similarity_pairwise(*given), theirs.similarity_pairwise(*given), atol=1e-4)
 

@@ -220,6 +220,16 @@ class SparseEncoder(EmbeddingModel):
             logger.warning("this model has no SpladePooling, whose chunk_size is asked for")
         return found
 
+    def get_embedding_dimension(self) -> int | None:
+        """Return the number of terms; None if no module tells.
+
+        A SPLADE model has as many as its vocabulary has words, also before the first text has shown it.
+        """
+        last = self._last_module()
+        if isinstance(last, SpladePooling) and last.embedding_dimension is None and self.config is not None:
+            return self.config.get_text_config().vocab_size
+        return super().get_embedding_dimension()
+
     # -- looking inside ----------------------------------------------------------------------------------------------
 
     def decode(self, embeddings: Tensor, top_k: int | None = None) -> list[Any]:
