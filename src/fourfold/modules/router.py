@@ -118,9 +118,7 @@ class Router(RouterInputs):
         Raises:
             InputError: If the task leads nowhere, or none is given and there is no default route.
         """
-        name = route_of(
-            task, modality, routes=self.sub_modules, mappings=self.route_mappings, default=self.default_route
-        )
+        name = route_of(task, modality, routes=self._chains, mappings=self.route_mappings, default=self.default_route)
         return self.sub_modules[name]
 
     @property
