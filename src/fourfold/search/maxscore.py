@@ -22,6 +22,7 @@ from fourfold.search.arrays import MEND
 from fourfold.search.inverted import Inverted
 
 _TOGETHER = 1 << 14  # postings of short lists that are added in one step
+_SHARE = 4  # postings read before looking for rows that are out of the running: rows / 4, which costs about as much
 _GROUP = 64  # rows of which only the best is looked at to find a threshold
 _EXACT = 1 << 12  # rows scored anew at a time
 # Costs in postings read: of looking up one row in one list, and of starting to look rows up in a list.
@@ -234,8 +235,7 @@ class _Run:
         if self._up[0] + self._error < self._floor:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         left = sum(self._stop) - sum(self._start)
-        # Looking for rows that are still in the running costs about as much as reading this many postings.
-        pause = self._part.rows // 4 + _TOGETHER
+        pause = self._part.rows // _SHARE + _TOGETHER
         while True:
             left -= self.read(pause)
             rows, lookups = self._running(), self._count - self._at
@@ -321,8 +321,12 @@ class _Run:
 
 def _kth(values: NDArray[np.floating], count: int) -> float:
     """Return the lowest of the ``count`` highest values."""
-    place = len(values) - count
-    return float(np.partition(values, place)[place])
+    groups = len(values) // 32
+    if groups >= count:
+        # As many groups have a value at least as high as the lowest of their best; few others are to be looked at.
+        best = values[: groups * 32].reshape(32, groups).max(0)
+        values = values[values >= np.partition(best, groups - count)[groups - count]]
+    return float(np.partition(values, len(values) - count)[len(values) - count])
 
 
 def _leading(score: NDArray[np.float32], count: int) -> NDArray[np.int64]:
