@@ -27,5 +27,8 @@ BFLOAT = 3e-2
 # Two layers in bfloat16 with float32 pooling: each layer rounds to 8 bits, the cosine to the float32 vector stays.
 BFLOAT_COSINE = 0.999
 
+# Two layers there and back in bfloat16: each gradient's cosine to the one in float32.
+BFLOAT_GRADIENT = 0.98
+
 # One float32 multiply-add a number, numpy against torch.
 STATIC = 1e-6

@@ -22,6 +22,7 @@ from fourfold.families._encoding import Call, shared
 from fourfold.modules._base import Features
 from fourfold.modules._router_rows import PerRow
 from fourfold.ops.quantize import check_precision, quantize_embeddings
+from fourfold.ops.splade import whole
 
 _BITS = ("binary", "ubinary")
 _RANGED = ("int8", "uint8")
@@ -135,7 +136,7 @@ class Options(Call):
         elif self.output_value is None:
             rows = _split_all(features, batch, self.truncate_dim)
         else:
-            rows = [_own(row) for row in features[self.output_value]]
+            rows = [_own(row) for row in whole(features[self.output_value])]
         return [_on_cpu(row) for row in rows] if self.apart else rows
 
     # -- the whole result --------------------------------------------------------------------------------------------
@@ -198,7 +199,7 @@ def _allocate(shape: tuple[int, ...], like: Any) -> Any:
 
 def _split_tokens(features: Features, batch: Batch) -> list[Tensor]:
     """Return each text's token vectors ``[tokens, width]``, without padding."""
-    vectors = features["token_embeddings"]
+    vectors = whole(features["token_embeddings"])
     if "cu_seq_lens_q" in features and isinstance(batch, Tokens):
         # Each text gets its own memory, so that keeping one does not keep its whole batch.
         texts = vectors[0, : len(batch.ids)].split(batch.lengths.tolist())

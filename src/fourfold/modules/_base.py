@@ -20,7 +20,7 @@ from fourfold.errors import (
 )
 from fourfold.modules._settings import construct
 from fourfold.notices import warn_once
-from fourfold.ops.splade import VocabularyLogits
+from fourfold.ops.splade import whole
 from fourfold.store.files import write_json
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into, read_tensors, save_module
@@ -319,9 +319,7 @@ def needed(features: Features, name: str, reader: Any, width: int | None = None)
         raise MissingFeatureError(
             f"{type(reader).__name__} reads the feature {name!r}, which no module before it wrote; there are: {known}"
         )
-    value = features[name]
-    if isinstance(value, VocabularyLogits):
-        value = features[name] = value.whole()
+    value = features[name] = whole(features[name])
     if width is not None and value.shape[-1] != width:
         raise ShapeError(
             f"{type(reader).__name__} takes a {name!r} of width {width}, got one of shape {tuple(value.shape)}"

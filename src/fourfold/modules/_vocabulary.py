@@ -15,6 +15,8 @@ from fourfold.modules import _packed
 from fourfold.ops.attention import Packing
 from fourfold.ops.splade import VocabularyLogits
 
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
 
 class _LeftOut(TorchFunctionMode):
     """Gives back the states that one linear layer gets, in place of its output; the model itself is not touched."""
@@ -37,7 +39,7 @@ def projection(model: Any) -> nn.Linear | None:
     """Return the layer that makes a model's logits, if it is a plain one that nobody has wrapped or listens to."""
     inner = _packed.unwrapped(model)
     layer = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
-    if type(layer) is not nn.Linear or "forward" in vars(layer) or layer._forward_hooks or layer._forward_pre_hooks:
+    if type(layer) is not nn.Linear or "forward" in vars(layer) or any(vars(layer)[hooks] for hooks in _HOOKS):
         return None
     return layer if type(layer.weight) is nn.Parameter else None
 

@@ -73,6 +73,11 @@ class VocabularyLogits:
         return functional.linear(self.states, self.weight, self.bias)
 
 
+def whole(value: Any) -> Any:
+    """Return a feature as it is, or the logits that have not been computed yet."""
+    return value.whole() if isinstance(value, VocabularyLogits) else value
+
+
 def pool(
     logits: Tensor, segments: Segments, *, strategy: str, activation: str, chunk_size: int | None = None
 ) -> Tensor:
