@@ -75,3 +75,26 @@ def test_sizes_must_be_positive(corpus, name):
 
 def test_no_gradient_is_kept(corpus):
     assert semantic_search(corpus[:1].clone().requires_grad_(), corpus)[0]
+
+
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+@pytest.mark.parametrize("score", [cos_sim, dot_score, euclidean_sim])
+def test_sparse_corpora_are_searched_as_dense_ones(corpus, layout, score):
+    rows = torch.where(corpus > 0.9, corpus, torch.zeros(()))
+    sparse = getattr(rows, layout)()
+    for chunks in ((100, 500000), (7, 33)):
+        found = semantic_search(sparse, sparse, *chunks, top_k=1, score_function=score)
+        for row, wanted in zip(found, plain(rows.double(), rows.double(), score, 1), strict=True):
+            assert row[0]["score"] == pytest.approx(wanted[0][0], abs=FORMULA_LARGE)
+
+
+def test_own_functions_get_sparse_chunks(corpus):
+    rows = torch.where(corpus > 0.9, corpus, torch.zeros(()))
+    got = []
+
+    def score(a, b):
+        got.append((tuple(a.shape), tuple(b.shape), a.is_sparse and b.is_sparse))
+        return dot_score(a, b)
+
+    semantic_search(rows[:5].to_sparse(), rows.to_sparse(), 3, 150, score_function=score)
+    assert got == [((n, 16), (m, 16), True) for n in (3, 2) for m in (150, 50)]

@@ -3,10 +3,12 @@
 The formulas are written once for numpy arrays and torch tensors. :func:`compare` keeps the library of its inputs; the
 named functions (``cos_sim``, ``pairwise_dot_score``, ...) are the contract's and return torch tensors whatever they
 are given. Half precision is computed in float32, float64 stays float64. A zero vector has cosine 0 to everything.
+Sparse tensors, on either side or both, are compared by their entries and give dense results.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -14,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fourfold.errors import InputError, did_you_mean
+from fourfold.notices import warn_once
 
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
+
 Vectors = Any
-"""An array or tensor ``[rows, width]`` or ``[width]``, or a list of either or of numbers."""
+"""An array or tensor ``[rows, width]`` or ``[width]``, or a list of either or of numbers; tensors may be sparse."""
 
 _SMALLEST_NORM = 1e-12
 
@@ -76,6 +81,10 @@ def compare(name: str, a: Vectors, b: Vectors, *, pairwise: bool = False) -> Any
             f"similarity must be one of {', '.join(formulas)}; got {name!r}.{did_you_mean(name, formulas)}"
         )
     first, second = _wide(a), _wide(b)
+    if is_sparse(first) or is_sparse(second):
+        from fourfold.ops.sparse_similarity import compare_sparse
+
+        return compare_sparse(name, first, second, pairwise=pairwise)
     if not pairwise:
         first, second = (v[None] if v.ndim == 1 else v for v in (first, second))
     return formulas[name](first, second)
@@ -89,15 +98,24 @@ def _wide(vectors: Any) -> Any:
     return np.asarray(vectors)
 
 
+def is_sparse(vectors: Any) -> bool:
+    """Whether vectors are a sparse tensor, of whatever layout."""
+    return str(getattr(vectors, "layout", "torch.strided")) != "torch.strided"
+
+
 def as_tensor(vectors: Vectors) -> torch.Tensor:
-    """Return vectors as a torch tensor; a writable array is viewed, not copied."""
+    """Return vectors as a torch tensor; a writable array is viewed, not copied. Sparse COO tensors become float32."""
     import torch
 
     if isinstance(vectors, torch.Tensor):
-        return vectors
+        return vectors.float() if vectors.is_sparse else vectors
     if isinstance(vectors, np.ndarray):
         return torch.from_numpy(vectors if vectors.flags.writeable else vectors.copy())
     if isinstance(vectors, (list, tuple)) and vectors and isinstance(vectors[0], torch.Tensor):
+        if any(map(is_sparse, vectors)):
+            from fourfold.ops.sparse import stacked
+
+            return stacked(vectors).float()
         return torch.stack(list(vectors))
     if isinstance(vectors, (list, tuple)) and vectors and isinstance(vectors[0], np.ndarray):
         return torch.from_numpy(np.stack(vectors))
@@ -152,6 +170,7 @@ def pairwise_angle_sim(x: Vectors, y: Vectors) -> torch.Tensor:
     """Return how alike the angles of rows are, read as complex numbers, ``[rows]`` (Li and Li 2023, AnglE).
 
     The first half of a vector holds the real parts, the second the imaginary ones; a zero is added to an odd width.
+    Sparse rows are made dense first, of which a warning tells once.
 
     Args:
         x: ``[rows, width]``.
@@ -159,7 +178,11 @@ def pairwise_angle_sim(x: Vectors, y: Vectors) -> torch.Tensor:
     """
     from torch.nn import functional
 
-    first, second = (functional.normalize(_wide(as_tensor(vectors)), dim=1) for vectors in (x, y))
+    first, second = (_wide(as_tensor(vectors)) for vectors in (x, y))
+    if is_sparse(first) or is_sparse(second):
+        warn_once(logger, "pairwise_angle_sim makes sparse vectors dense, which takes 4 bytes a number")
+        first, second = (v.to_dense() if is_sparse(v) else v for v in (first, second))
+    first, second = (functional.normalize(v, dim=1) for v in (first, second))
     odd = first.shape[1] % 2
     a, b = functional.pad(first, (0, odd)).chunk(2, dim=1)
     c, d = functional.pad(second, (0, odd)).chunk(2, dim=1)

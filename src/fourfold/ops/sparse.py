@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from fourfold.containers import Terms
+from fourfold.errors import InputTypeError, ShapeError
 
 
 def terms_of(vectors: Tensor) -> Terms:
@@ -40,6 +43,41 @@ def as_coo(vectors: Tensor) -> Tensor:
     if vectors.layout == torch.sparse_coo:
         return vectors.coalesce()
     return vectors.to_sparse_coo().coalesce()
+
+
+def stacked(vectors: Sequence[Tensor]) -> Tensor:
+    """Return sparse COO vectors ``[width]`` as the rows of one tensor ``[rows, width]``, coalesced if each of them is.
+
+    Raises:
+        InputTypeError: If some are dense, or of another layout.
+        ShapeError: If they differ in shape.
+    """
+    kinds = sorted({str(vector.layout) for vector in vectors})
+    if kinds != ["torch.sparse_coo"]:
+        raise InputTypeError(f"a list of sparse vectors must hold sparse COO tensors alone, got {' and '.join(kinds)}")
+    shapes = {tuple(vector.shape) for vector in vectors}
+    if len(shapes) > 1:
+        raise ShapeError(f"sparse vectors in a list must be of one shape, got {sorted(shapes)[:3]}")
+    if vectors[0].ndim != 1 or any(vector.requires_grad for vector in vectors):
+        return torch.stack(list(vectors))
+    # As torch.stack, which forgets that its vectors are coalesced; sorting them again takes far longer than this.
+    counts = torch.tensor([vector._nnz() for vector in vectors], device=vectors[0].device)
+    terms = torch.cat([vector._indices()[0] for vector in vectors])
+    weights = torch.cat([vector._values() for vector in vectors])
+    whole = all(vector.is_coalesced() for vector in vectors)
+    indices = torch.stack([torch.repeat_interleave(counts), terms])
+    shape = (len(vectors), vectors[0].shape[0])
+    return torch.sparse_coo_tensor(indices, weights, shape, is_coalesced=whole, check_invariants=False)
+
+
+def row_range(vectors: Tensor, start: int, stop: int) -> Tensor:
+    """Return the rows of a coalesced COO tensor from ``start`` to before ``stop``, views of its entries."""
+    indices = vectors.indices()
+    ends = torch.tensor([start, stop], device=indices.device)
+    first, last = torch.searchsorted(indices[0].contiguous(), ends).tolist()
+    part = indices[:, first:last].clone()
+    part[0] -= start
+    return _coo(part, vectors.values()[first:last], (min(stop, len(vectors)) - start, vectors.shape[1]))
 
 
 def coo(rows: Terms) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fourfold.errors import InputError
-from fourfold.ops.similarity import Vectors, as_tensor
+from fourfold.ops.similarity import Vectors, as_tensor, is_sparse
+from fourfold.ops.sparse import as_coo
 
 if TYPE_CHECKING:
     from scipy.sparse import coo_matrix
@@ -44,18 +45,31 @@ def to_array(tensor: Tensor) -> NDArray[Any]:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
+def row_norms(vectors: Tensor) -> Tensor:
+    """Return the length of each row of ``[rows, width]``, dense or sparse, in float32 if the rows are of fewer bits."""
+    if not is_sparse(vectors):
+        return to_float_tensor(vectors).norm(dim=-1)
+    vectors = as_coo(vectors)
+    weights = to_float_tensor(vectors.values())
+    return weights.new_zeros(len(vectors)).index_add(0, vectors.indices()[0], weights * weights).sqrt()
+
+
 def normalize_embeddings(embeddings: Tensor) -> Tensor:
-    """Return vectors scaled to length 1 along the last axis, dense or sparse COO as given; zero vectors stay zero."""
-    if not embeddings.is_sparse:
+    """Return vectors scaled to length 1 along the last axis; zero vectors stay zero.
+
+    Args:
+        embeddings: ``[..., width]``, or ``[rows, width]`` or ``[width]`` if sparse. The result is a COO tensor if they
+            are sparse.
+    """
+    if not is_sparse(embeddings):
         return functional.normalize(to_float_tensor(embeddings), dim=-1, eps=_SMALLEST_NORM).to(embeddings.dtype)
-    embeddings = embeddings.coalesce()
-    values = to_float_tensor(embeddings.values())
-    indices = embeddings.indices()
-    rows = indices[0] if embeddings.ndim == 2 else torch.zeros_like(indices[0])
-    squares = torch.zeros(embeddings.shape[0] if embeddings.ndim == 2 else 1, dtype=values.dtype, device=values.device)
-    norms = squares.index_add_(0, rows, values * values).sqrt_().clamp_(min=_SMALLEST_NORM)
-    scaled = (values / norms[rows]).to(embeddings.dtype)
-    return torch.sparse_coo_tensor(indices, scaled, embeddings.shape, is_coalesced=True, check_invariants=False)
+    embeddings = as_coo(embeddings)
+    norms = row_norms(to_batch(embeddings)).clamp(min=_SMALLEST_NORM)
+    indices, values = embeddings.indices(), to_float_tensor(embeddings.values())
+    scaled = values / (norms[indices[0]] if embeddings.ndim == 2 else norms)
+    return torch.sparse_coo_tensor(
+        indices, scaled.to(embeddings.dtype), embeddings.shape, is_coalesced=True, check_invariants=False
+    )
 
 
 def truncate_embeddings(embeddings: Any, truncate_dim: int | None) -> Any:
@@ -89,19 +103,19 @@ def select_max_active_dims(embeddings: Any, max_active_dims: int | None) -> Any:
     if max_active_dims < 1:
         raise InputError(f"max_active_dims must be at least 1, got {max_active_dims}")
     dense = as_tensor(embeddings)
-    dense = dense.to_dense() if dense.is_sparse else dense
+    dense = dense.to_dense() if is_sparse(dense) else dense
     kept = min(max_active_dims, dense.shape[-1])
     places = dense.abs().topk(kept, dim=-1).indices
     return torch.zeros_like(dense).scatter_(-1, places, dense.gather(-1, places))
 
 
 def to_scipy_coo(x: Tensor) -> coo_matrix:
-    """Return a sparse COO tensor ``[rows, width]`` as a scipy matrix."""
+    """Return a sparse tensor ``[rows, width]`` as a scipy matrix; half precision, which scipy lacks, as float32."""
     from scipy.sparse import coo_matrix
 
-    x = x.coalesce()
+    x = as_coo(x)
     rows, columns = x.indices().cpu().numpy()
-    return coo_matrix((to_array(x.values()), (rows, columns)), shape=tuple(x.shape))
+    return coo_matrix((to_array(to_float_tensor(x.values())), (rows, columns)), shape=tuple(x.shape))
 
 
 def compute_count_vector(embeddings: Tensor) -> Tensor:
@@ -115,8 +129,8 @@ def compute_count_vector(embeddings: Tensor) -> Tensor:
     """
     if embeddings.ndim not in (1, 2):
         raise InputError(f"embeddings must be [rows, width] or [width], got the shape {list(embeddings.shape)}")
-    if not embeddings.is_sparse:
+    if not is_sparse(embeddings):
         return to_batch(embeddings).count_nonzero(dim=0).int()
-    embeddings = embeddings.coalesce()
+    embeddings = as_coo(embeddings)
     places = embeddings.indices()[-1][embeddings.values() != 0]
     return torch.bincount(places, minlength=embeddings.shape[-1]).int()

@@ -67,7 +67,7 @@ def paraphrase_mining_embeddings(
     """Return the most similar pairs among vectors.
 
     Args:
-        embeddings: ``[rows, width]``.
+        embeddings: ``[rows, width]``, dense or sparse.
         query_chunk_size: Rows compared at once with ``corpus_chunk_size`` others, or fewer where memory is better
             served; no result depends on it.
         corpus_chunk_size: See there.

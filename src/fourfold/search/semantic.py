@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from fourfold.errors import InputError
-from fourfold.ops.similarity import Vectors, as_tensor, cos_sim, dot_score
-from fourfold.ops.vectors import normalize_embeddings, to_batch, to_float_tensor
+from fourfold.ops.similarity import Vectors, as_tensor, compare, cos_sim, dot_score, is_sparse
+from fourfold.ops.sparse import as_coo, row_range
+from fourfold.ops.vectors import normalize_embeddings, row_norms, to_batch, to_float_tensor
 
 Score = Callable[[Any, Any], Any]
 """Similarities of all pairs, ``[rows of the first, rows of the second]``, larger for more alike."""
@@ -26,8 +27,8 @@ def nearest(
     """Yield the nearest corpus rows of each query, some queries at a time.
 
     Args:
-        queries: ``[queries, width]``.
-        corpus: ``[docs, width]``, on the same device.
+        queries: ``[queries, width]``, dense or sparse.
+        corpus: ``[docs, width]``, dense or sparse, on the same device.
         top_k: How many a query gets; fewer if the corpus is smaller.
         score_function: Compares queries with documents.
         query_chunk: Queries compared at once; with ``corpus_chunk`` it bounds the block of scores in memory.
@@ -38,20 +39,21 @@ def nearest(
         ``[queries, top_k]``.
     """
     cosine = score_function is cos_sim
+    queries, corpus = (as_coo(v) if is_sparse(v) else v for v in (queries, corpus))
     # The corpus is not copied to scale it: its products are scaled instead, by one number a document.
-    norms = [_inverse_norms(corpus[i : i + corpus_chunk]) for i in _starts(corpus, corpus_chunk) if cosine]
+    norms = [_inverse_norms(_rows(corpus, i, corpus_chunk)) for i in _starts(corpus, corpus_chunk) if cosine]
     scale = torch.cat(norms) if norms else torch.empty(0)
     for first in _starts(queries, query_chunk):
-        some = to_float_tensor(queries[first : first + query_chunk])
+        some = to_float_tensor(_rows(queries, first, query_chunk))
         some = normalize_embeddings(some) if cosine else some
         values = torch.empty(len(some), 0, device=corpus.device)
         rows = torch.empty(len(some), 0, dtype=torch.long, device=corpus.device)
         for start in _starts(corpus, corpus_chunk):
-            docs = to_float_tensor(corpus[start : start + corpus_chunk])
+            docs = to_float_tensor(_rows(corpus, start, corpus_chunk))
             if cosine:
-                scores = (some @ docs.T).mul_(scale[start : start + corpus_chunk])
+                scores = compare("dot", some, docs).mul_(scale[start : start + corpus_chunk])
             else:
-                scores = some @ docs.T if score_function is dot_score else as_tensor(score_function(some, docs))
+                scores = as_tensor(score_function(some, docs))
             best, places = scores.topk(min(top_k, scores.shape[1]), dim=1)
             if values.shape[1]:
                 best, places = torch.cat([values, best], dim=1), torch.cat([rows, places + start], dim=1)
@@ -66,8 +68,12 @@ def _starts(vectors: Tensor, chunk: int) -> range:
     return range(0, len(vectors), chunk)
 
 
+def _rows(vectors: Tensor, start: int, count: int) -> Tensor:
+    return row_range(vectors, start, start + count) if is_sparse(vectors) else vectors[start : start + count]
+
+
 def _inverse_norms(vectors: Tensor) -> Tensor:
-    return to_float_tensor(vectors).norm(dim=1).clamp_(min=_SMALLEST_NORM).reciprocal_()
+    return row_norms(vectors).clamp_(min=_SMALLEST_NORM).reciprocal_()
 
 
 def check_positive(**numbers: int) -> None:
@@ -89,8 +95,9 @@ def semantic_search(
     """Return for each query the most similar vectors of a corpus.
 
     Args:
-        query_embeddings: ``[queries, width]``, or one query ``[width]``; moved to the corpus's device.
-        corpus_embeddings: ``[docs, width]``.
+        query_embeddings: ``[queries, width]``, or one query ``[width]``, dense or sparse; moved to the corpus's device.
+        corpus_embeddings: ``[docs, width]``, dense or sparse. A sparse one is read a chunk at a time and never made
+            dense.
         query_chunk_size: Queries compared at once; with the next it bounds memory, and changes no result. A small
             corpus leaves room for more queries, which are then taken for cosines and dot products.
         corpus_chunk_size: Documents compared at once.
