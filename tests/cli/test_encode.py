@@ -1,6 +1,7 @@
 """A file of texts becomes a file of vectors, whole or not at all, also after a kill."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,7 +162,7 @@ def counting(monkeypatch):
 
 def test_two_runs_do_not_share_an_output(tmp_path, texts, model, capsys):
     pytest.importorskip("fcntl")
-    with _spool.Spool(tmp_path / "out.npy", "x"):
+    with _spool.DenseSpool(tmp_path / "out.npy", "x"):
         assert main(["encode", str(texts), "-o", str(tmp_path / "out.npy"), "-m", model]) == 2
     assert "another run is writing" in capsys.readouterr().err
 
@@ -184,9 +185,25 @@ def test_rows_before_a_broken_line_are_kept(tmp_path, model, monkeypatch):
     assert json.loads((tmp_path / "out.npy.progress").read_text())["rows"] == 4
 
 
-def test_only_two_kinds_of_output(tmp_path, texts, capsys):
+def test_only_some_kinds_of_output(tmp_path, texts, capsys):
     assert main(["encode", str(texts), "-o", str(tmp_path / "out.txt")]) == 2
-    assert "--output must end in .npy or .parquet" in capsys.readouterr().err
+    assert "--output must end in .npy, .parquet, .npz or .jsonl" in capsys.readouterr().err
+    assert main(["encode", str(texts), "-o", str(tmp_path / "out.npz")]) == 2
+    assert "the model is dense: --output must end in .npy or .parquet" in capsys.readouterr().err
+    assert main(["encode", str(texts), "-o", str(tmp_path / "out.npy"), "--max-active-dims", "3"]) == 2
+    assert "--max-active-dims is for sparse models; this one is dense" in capsys.readouterr().err
+
+
+def test_as_puts_the_prompt_of_a_document_first(tmp_path, texts, model):
+    folder = shutil.copytree(model, tmp_path / "prompted")
+    settings = json.loads((folder / "config_sentence_transformers.json").read_text())
+    settings["prompts"] = {"query": "find ", "document": "world "}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    arguments = ["encode", str(texts), "-o", str(tmp_path / "out.npy"), "-m", str(folder)]
+    encoder = fourfold.load(folder)
+    for options, method in (([], encoder.encode), (["--as", "document"], encoder.encode_document)):
+        assert main([*arguments, *options]) == 0
+        np.testing.assert_allclose(np.load(tmp_path / "out.npy"), method(TEXTS), atol=1e-6)
 
 
 def test_a_missing_input_is_found_before_the_model_is_loaded(tmp_path, capsys):
@@ -205,10 +222,10 @@ def test_the_header_is_the_one_numpy_reads(tmp_path):
 
 
 def test_a_spool_refuses_no_more_than_it_must(tmp_path):
-    with _spool.Spool(tmp_path / "a.npy", "x") as spool:
+    with _spool.DenseSpool(tmp_path / "a.npy", "x") as spool:
         spool.append(np.ones((2, 3)))
         spool.finish()
     np.testing.assert_array_equal(np.load(spool.part), np.ones((2, 3), np.float32))
-    with pytest.raises(InputError), _spool.Spool(tmp_path / "b.npy", "x"):
+    with pytest.raises(InputError), _spool.DenseSpool(tmp_path / "b.npy", "x"):
         raise InputError("early")
     assert not (tmp_path / "b.npy.part").exists()

@@ -103,3 +103,53 @@ def test_what_is_no_model(tmp_path, capsys):
     assert "holds neither modules.json nor config.json" in capsys.readouterr().err
     assert main(["info", str(tmp_path / "absent")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_sparse_model(capsys):
+    found = facts(capsys, tiny_folder("sparse", "bert"))
+    assert (found["family"], found["similarity"]) == ("sparse", "dot")
+    assert found["modules"][1]["settings"] == {"pooling_strategy": "max", "activation_function": "relu"}
+    vocabulary = json.loads((tiny_folder("sparse", "bert") / "config.json").read_text())["vocab_size"]
+    assert (found["dimension"], found["max_length"], found["max_active_dims"]) == (vocabulary, 128, None)
+
+
+def test_a_sparse_auto_encoder_has_units_and_a_bound(capsys):
+    folder = tiny_folder("sparse", "qwen3")
+    found = facts(capsys, folder)
+    assert found["modules"][2]["settings"] == {"hidden_dim": 128, "k": 8}
+    assert (found["dimension"], found["max_active_dims"]) == (128, 8)
+    assert main(["info", str(folder)]) == 0
+    assert "  active      at most 8 a text\n" in capsys.readouterr().out
+
+
+@pytest.fixture
+def routed(tmp_path):
+    from fourfold import SparseEncoder
+    from fourfold.modules import Router
+    from fourfold.testing import tiny
+
+    routes = Router.for_query_document(list(tiny("sparse", "static")), list(tiny("sparse", "bert")))
+    SparseEncoder(modules=[routes], device="cpu").save(tmp_path / "routed")
+    return tmp_path / "routed"
+
+
+def test_the_routes_of_a_router(routed, capsys):
+    found = facts(capsys, routed)
+    (router,) = found["modules"]
+    assert router["default_route"] == "document"
+    names = {route: [module["name"] for module in inner] for route, inner in router["routes"].items()}
+    assert names == {"query": ["SparseStaticEmbedding"], "document": ["Transformer", "SpladePooling"]}
+    alone = [facts(capsys, tiny_folder("sparse", kind)) for kind in ("static", "bert")]
+    assert found["dimension"] == alone[0]["dimension"] == alone[1]["dimension"]
+    parameters = [each["weights"]["parameters"] for each in [found, *alone]]
+    assert parameters[0] == parameters[1] + parameters[2]
+    assert main(["info", str(routed)]) == 0
+    shown = capsys.readouterr().out
+    assert "  modules     Router\n                query: SparseStaticEmbedding\n" in shown
+    assert "activation_function=relu)  (default)\n" in shown
+
+
+def test_a_broken_router(routed, capsys):
+    (routed / "router_config.json").write_text('{"types": {}, "structure": {"query": ["a"]}, "parameters": {}}')
+    assert main(["info", str(routed)]) == 2
+    assert "route 'query' names 'a', which 'types' lacks" in capsys.readouterr().err

@@ -1,8 +1,8 @@
 """Rows of vectors that grow on disk and survive a kill.
 
-Rows are appended to ``OUT.part``, which is a whole ``.npy`` file but for the row count in its header. A small JSON file
-beside it, ``OUT.progress``, holds how many rows are safely on the disk and a fingerprint of what makes them. A second
-run with the same fingerprint cuts the rows to that count and goes on; any other run starts afresh.
+Rows are appended to ``OUT.part``. A small JSON file beside it, ``OUT.progress``, holds how many rows are safely on the
+disk, how many bytes they take, and a fingerprint of what makes them. A second run with the same fingerprint cuts the
+file to that size and goes on; any other run starts afresh.
 """
 
 from __future__ import annotations
@@ -13,27 +13,35 @@ import json
 import os
 import struct
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.containers import Terms
 from fourfold.errors import InputError
 from fourfold.store.files import write_json
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 HEADER = 128
 _SECONDS_BETWEEN_CHECKPOINTS = 1.0
 
 
-class Spool:
+class Spool(ABC):
     """The rows written so far; a context manager.
 
     Args:
         out: Name of the finished file; the spool's two files lie beside it.
         fingerprint: Names everything that the rows depend on.
     """
+
+    head = b""
+    """What the file begins with."""
 
     def __init__(self, out: Path, fingerprint: str) -> None:
         self.part = out.with_name(f"{out.name}.part")
@@ -43,19 +51,19 @@ class Spool:
         self.width = 0
         self._saved = time.monotonic()
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> Self:
         self.part.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.part.open("r+b" if self.part.exists() else "x+b")
         try:
             _lock(self._file, self.part)
-            self.rows, self.width = self._resumable()
+            self.rows, self.width, size = self._resumable()
         except BaseException:
             self._file.close()
             raise
-        self._file.truncate(HEADER + 4 * self.rows * self.width if self.rows else 0)
+        self._file.truncate(size)
         self._file.seek(0, os.SEEK_END)
         if not self.rows:
-            self._file.write(b"\0" * HEADER)
+            self._file.write(self.head)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -67,21 +75,67 @@ class Spool:
                 self._checkpoint()
         self._file.close()
 
-    def append(self, vectors: NDArray[Any]) -> None:
-        """Add vectors ``[rows, width]``."""
-        block = np.ascontiguousarray(vectors, dtype="<f4")
-        self.width = self.width or block.shape[1]
-        self._file.write(block.data)
-        self.rows += len(block)
+    def append(self, rows: Any) -> None:
+        """Add rows, dense or sparse, ``[rows, width]``."""
+        count, width, parts = self._packed(rows)
+        self.width = self.width or width
+        for part in parts:
+            self._file.write(part)
+        self.rows += count
         if time.monotonic() - self._saved >= _SECONDS_BETWEEN_CHECKPOINTS:
             self._checkpoint()
 
+    @abstractmethod
+    def _packed(self, rows: Any) -> tuple[int, int, list[Any]]:
+        """Return the number of rows, their width, and what is written for them."""
+
     def finish(self) -> None:
-        """Write the final header and close: ``part`` is then a whole ``.npy`` file of float32 ``[rows, width]``."""
-        self._file.seek(0)
-        self._file.write(npy_header(self.rows, self.width))
+        """Close the file, whole on the disk."""
         self._sync()
         self._file.close()
+
+    def forget(self) -> None:
+        """Remove both files, where they still are."""
+        self._file.close()
+        self.part.unlink(missing_ok=True)
+        self._progress.unlink(missing_ok=True)
+
+    def _checkpoint(self) -> None:
+        # Order matters: a count may only name rows that are on the disk already.
+        self._sync()
+        state = {"fingerprint": self.fingerprint, "rows": self.rows, "width": self.width, "bytes": self._file.tell()}
+        write_json(self._progress, state)
+        self._saved = time.monotonic()
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _resumable(self) -> tuple[int, int, int]:
+        try:
+            state = json.loads(self._progress.read_bytes())
+            rows, width, size = (int(state[key]) for key in ("rows", "width", "bytes"))
+            same = state["fingerprint"] == self.fingerprint
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0, 0, 0
+        whole = self.part.stat().st_size >= size > 0
+        return (rows, width, size) if same and whole and rows > 0 and width > 0 else (0, 0, 0)
+
+
+class DenseSpool(Spool):
+    """Vectors; the finished file is a whole ``.npy`` file of float32 ``[rows, width]``."""
+
+    head = bytes(HEADER)
+
+    def _packed(self, rows: NDArray[Any]) -> tuple[int, int, list[Any]]:
+        block = np.ascontiguousarray(rows, dtype="<f4")
+        return len(block), block.shape[1], [block.data]
+
+    def finish(self) -> None:
+        """Write the final header and close."""
+        self._file.seek(0)
+        self._file.write(npy_header(self.rows, self.width))
+        super().finish()
 
     def beside(self, windows: Iterable[list[str]]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Yield each window of texts with its numbers, flat float32 ``[rows * width]``; for after :meth:`finish`.
@@ -93,31 +147,23 @@ class Spool:
             for window in windows:
                 yield window, np.fromfile(file, "<f4", len(window) * self.width)
 
-    def forget(self) -> None:
-        """Remove both files, where they still are."""
-        self._file.close()
-        self.part.unlink(missing_ok=True)
-        self._progress.unlink(missing_ok=True)
 
-    def _checkpoint(self) -> None:
-        # Order matters: a count may only name rows that are on the disk already.
-        self._sync()
-        write_json(self._progress, {"fingerprint": self.fingerprint, "rows": self.rows, "width": self.width})
-        self._saved = time.monotonic()
+class SparseSpool(Spool):
+    """Sparse rows, a block for each time that some were added: its sizes, lengths of rows, terms and weights."""
 
-    def _sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def _packed(self, rows: Terms) -> tuple[int, int, list[Any]]:
+        parts = (rows.lengths.astype("<i4"), rows.terms.astype("<i4"), rows.weights.astype("<f4"))
+        sizes = np.array([len(rows), len(rows.terms)], "<i8")
+        return len(rows), rows.width, [np.ascontiguousarray(part).data for part in (sizes, *parts)]
 
-    def _resumable(self) -> tuple[int, int]:
-        try:
-            state = json.loads(self._progress.read_bytes())
-            rows, width = int(state["rows"]), int(state["width"])
-            same = state["fingerprint"] == self.fingerprint
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0, 0
-        whole = self.part.stat().st_size >= HEADER + 4 * rows * width
-        return (rows, width) if same and whole and rows > 0 and width > 0 else (0, 0)
+    def blocks(self) -> Iterator[Terms]:
+        """Yield the rows as they were added; for after :meth:`finish`."""
+        with self.part.open("rb") as file:
+            while len(sizes := np.fromfile(file, "<i8", 2)):
+                count, entries = sizes.tolist()
+                offsets = np.zeros(count + 1, np.int64)
+                np.cumsum(np.fromfile(file, "<i4", count), out=offsets[1:])
+                yield Terms(offsets, np.fromfile(file, "<i4", entries), np.fromfile(file, "<f4", entries), self.width)
 
 
 def npy_header(rows: int, width: int) -> bytes:

@@ -103,7 +103,7 @@ def _sparse(model: str) -> Weigher:
             f"explain shows the weights of tokens; {model} is no sparse model and has none. Name a sparse one with "
             "--model, such as a SPLADE model, or leave it out for the built-in word weights"
         )
-    names = _names(encoder, model)
+    names = names_of(encoder, model)
 
     def weights(text: str, role: str) -> dict[str, float]:
         encode = encoder.encode_query if role == "query" else encoder.encode_document
@@ -113,7 +113,7 @@ def _sparse(model: str) -> Weigher:
     return Weigher(model, encoder.get_embedding_dimension(), encoder.similarity_fn_name, weights)
 
 
-def _names(encoder: Any, model: str) -> Callable[[list[int]], list[str]]:
+def names_of(encoder: Any, model: str) -> Callable[[list[int]], list[str]]:
     """Return what gives the names of a model's terms: tokens, or numbers where they stand for nothing else."""
     from fourfold.cli._folder import weighs_tokens
 

@@ -38,7 +38,12 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     add("family", facts["family"])
     for position, module in enumerate(facts["modules"]):
         add("modules" if position == 0 else "", module["name"] + _settings(module["settings"]))
+        for route, inner in module.get("routes", {}).items():
+            default = "  (default)" if route == module["default_route"] else ""
+            names = ", ".join(each["name"] + _settings(each["settings"]) for each in inner)
+            add("", f"  {route}: {names or 'nothing'}{default}")
     add("dimension", facts["dimension"])
+    add("active", f"at most {facts['max_active_dims']} a text" if facts["max_active_dims"] else None)
     add("max length", f"{facts['max_length']} tokens" if facts["max_length"] else "no limit")
     add("similarity", facts["similarity"])
     weights = facts["weights"]
