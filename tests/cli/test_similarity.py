@@ -1,6 +1,7 @@
 """Scores on the terminal, as JSON and as a picture."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -29,6 +30,18 @@ def test_two_texts_give_one_number(model, capsys):
     encoder = fourfold.load(model)
     expected = encoder.similarity(encoder.encode(["hello world"]), encoder.encode(["hello"]))[0, 0]
     assert capsys.readouterr().out == f"{expected:.4f}\n"
+
+
+def test_queries_and_documents_have_their_prompts(model, tmp_path, capsys):
+    folder = shutil.copytree(model, tmp_path / "prompted")
+    settings = json.loads((folder / "config_sentence_transformers.json").read_text())
+    settings["prompts"] = {"query": "find ", "document": "world "}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    encoder = fourfold.load(folder)
+    for texts in (["hello world", "hello"], ["hello"]):
+        assert main(["similarity", *texts, "-m", str(folder), "--queries"]) == 0
+        rows = encoder.encode_query(texts[:1]), encoder.encode_document(texts[-1:])
+        assert capsys.readouterr().out == f"{encoder.similarity(*rows)[0, 0]:.4f}\n"
 
 
 def test_files_give_a_table(model, files, capsys):

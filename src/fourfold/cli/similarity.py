@@ -27,6 +27,9 @@ def similarity(
     b: Annotated[str | None, Argument(help="what to compare with; default: the texts of A with each other")] = None,
     *,
     model: Annotated[str | None, Option("--model", "-m", help="model folder or hub name; default: built in")] = None,
+    queries: Annotated[
+        bool, Option(help="A holds queries and B documents, where the model has prompts or routes for them")
+    ] = False,
     png: Annotated[Path | None, Option("--png", help="also draw a heat map into this file")] = None,
     as_json: Annotated[bool, Option("--json", help="print texts and scores as JSON")] = False,
 ) -> None:
@@ -43,8 +46,10 @@ def similarity(
     import fourfold
 
     encoder = fourfold.load(model)
-    row_vectors = encoder.encode(rows, show_progress_bar=False)
-    column_vectors = row_vectors if b is None else encoder.encode(columns, show_progress_bar=False)
+    encoders = (encoder.encode_query, encoder.encode_document) if queries else (encoder.encode, encoder.encode)
+    row_vectors = encoders[0](rows, show_progress_bar=False)
+    alone = b is None and not queries
+    column_vectors = row_vectors if alone else encoders[1](columns, show_progress_bar=False)
     scores = encoder.similarity(row_vectors, column_vectors)
     if as_json:
         table = [[float(score) for score in row] for row in scores]
