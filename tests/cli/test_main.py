@@ -20,7 +20,7 @@ def test_help_lists_every_subcommand_with_its_first_docstring_line(capsys):
     assert set(cli.commands()) >= {"encode", "info", "similarity"}
     for name in cli.commands():
         assert f"\n  {name} " in shown
-    assert "Turn a file of texts into a .npy or .parquet file of vectors." in shown
+    assert "Turn a file of texts into a file of vectors." in shown
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["help"]])
