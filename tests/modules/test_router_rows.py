@@ -19,7 +19,7 @@ from fourfold.modules import (
     StaticEmbedding,
     Transformer,
 )
-from fourfold.modules._router_rows import Part, Parts, PerRow, Routed, divide, merge, stated_tasks
+from fourfold.modules._router_rows import Part, Parts, PerRow, Routed, divide, merge
 from fourfold.modules.router import Router
 from fourfold.testing import WIDTH, checkpoint, tiny_folder
 
@@ -285,14 +285,6 @@ def test_tokens_of_several_ways_keep_the_order_of_rows():
     assert whole.type_ids.tolist() == [0, 0, 0, 0, 1, 0]
     part = whole.take(np.array([1, 2]))
     assert [(way, rows.tolist()) for way, rows in part.by_way()] == [(ways[0], [1]), (ways[1], [0])]
-
-
-def test_which_inputs_state_tasks():
-    assert stated_tasks([{"query": "a"}, {"document": "b"}]) == ["query", "document"]
-    assert stated_tasks(["a", ("a", "b")]) is None
-    assert stated_tasks([{"text": "a"}, {"image": "b"}]) is None
-    assert stated_tasks([{"role": "user", "content": "a"}]) is None
-    assert stated_tasks([]) is None
 
 
 def features(rows, packed):

@@ -5,24 +5,20 @@ from __future__ import annotations
 import ast
 import contextlib
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from fourfold.errors import FolderError, InputError, MissingKeyError, did_you_mean
+from fourfold.errors import FolderError, InputError, MissingKeyError
+from fourfold.modules._router_tasks import Key, mapping_key
 from fourfold.store.source import Source, check_relative
-from fourfold.text.modality import Modality
 
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "router_config.json"
 _LEGACY_FILE = "config.json"
 PARTS = ("types", "structure", "parameters")
-
-Key = tuple[str | None, Modality | None]
-"""A task and a modality, None for any."""
-
 
 _open: ContextVar[tuple[tuple[str, str], ...]] = ContextVar("open", default=())
 
@@ -43,56 +39,6 @@ def opened(source: Source, file: str) -> Iterator[None]:
         yield
     finally:
         _open.reset(token)
-
-
-def mapping_key(key: Any) -> Key:
-    """Return a key of ``route_mappings`` with its modality in order; raises for what is no pair."""
-    if not isinstance(key, tuple) or len(key) != 2:
-        raise InputError(f"route_mappings: a key must be (task or None, modality or None), got {key!r}")
-    return key[0], sorted_modality(key[1])
-
-
-def sorted_modality(modality: Any) -> Any:
-    """Return a modality with the names of a combined one in order."""
-    return tuple(sorted(modality)) if isinstance(modality, (tuple, list)) else modality
-
-
-def route_of(
-    task: str | None, modality: Any, *, routes: Collection[str], mappings: Mapping[Key, str], default: str | None
-) -> str:
-    """Return the name of the route that a task and a modality lead to.
-
-    Args:
-        task: What the inputs are, None for nothing in particular.
-        modality: Their kind, None for any.
-        routes: Names of the routes.
-        mappings: Routes by task and modality, which come first.
-        default: The route of calls without a task.
-
-    Raises:
-        InputError: If the task leads nowhere, or none is given and there is no default route.
-    """
-    modality = sorted_modality(modality)
-    for key in ((task, modality), (task, None), (None, modality), (None, None)):
-        if key in mappings:
-            return mappings[key]
-    for name in (task, modality):
-        if isinstance(name, str) and name in routes:
-            return name
-    if task is not None:
-        known = [*routes, *(str(key) for key in mappings)]
-        raise InputError(f"no route for task {task!r}; the routes are {listed(known)}.{did_you_mean(task, routes)}")
-    if default is None:
-        raise InputError(
-            f"a task is needed, for there is no default route: give encode(..., task=) one of {listed(routes)}, or "
-            "router_mapping in training arguments"
-        )
-    return default
-
-
-def listed(names: Iterable[Any]) -> str:
-    """Return names as an error message lists them."""
-    return ", ".join(repr(name) for name in names)
 
 
 def read_config(source: Source, file: str) -> dict[str, Any]:

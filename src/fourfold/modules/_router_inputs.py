@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fourfold.containers import Tokens
 from fourfold.errors import FirstModuleError, InputError
 from fourfold.modules._base import Features, InputModule, packs, prepare, tokenises
-from fourfold.modules._router_rows import PARTS, Part, Parts, PerRow, Routed, Way, stated_tasks
+from fourfold.modules._router_rows import PARTS, Part, Parts, PerRow, Routed, Way
+from fourfold.modules._router_tasks import stated_tasks
 from fourfold.text.modality import Modality, infer_batch_modality
 from fourfold.text.tokenizer import FastTokenizer
 

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from fourfold.containers import Tokens
-from fourfold.errors import InputError, ShapeError
+from fourfold.errors import ShapeError
 from fourfold.modules._base import Features
 from fourfold.ops.attention import Packing
 from fourfold.ops.splade import VocabularyLogits
-from fourfold.text.modality import NAMES, Modality
+from fourfold.text.modality import Modality
 
 Way = tuple[str | None, Modality | None]
 """A task and a modality, which lead to a route."""
@@ -91,31 +91,6 @@ class Parts:
         """Return the same with the features of each way changed, such as by the modules of its route."""
         parts = [replace(part, features=change(part.way, part.features)) for part in self.parts]
         return Parts(parts, self.packed)
-
-
-def stated_tasks(inputs: Sequence[Any]) -> list[str] | None:
-    """Return the task that each input states, as a one-key dictionary such as ``{"query": text}``.
-
-    None is for plain inputs, of which dictionaries by modality and chat messages are some.
-
-    Raises:
-        InputError: If some inputs state one task and others do not.
-    """
-    keys = {tuple(item) for item in inputs if isinstance(item, dict)}
-    if not keys or all(len(key) == 1 and key[0] in NAMES for key in keys) or _are_messages(inputs):
-        return None
-    stated = all(isinstance(item, dict) for item in inputs)
-    if not stated or any(len(key) != 1 or not isinstance(key[0], str) or key[0] in NAMES for key in keys):
-        raise InputError(
-            "inputs that state their task do so all, each as a dictionary of one key like {'query': text}; got the "
-            f"keys {sorted(map(str, keys))}{'' if stated else ' beside plain inputs'}. Or give the inputs alone and "
-            "encode(..., task=)."
-        )
-    return [next(iter(item)) for item in inputs]
-
-
-def _are_messages(inputs: Sequence[Any]) -> bool:
-    return all(isinstance(item, dict) and {"role", "content"} <= item.keys() for item in inputs)
 
 
 # -- features of several ways ------------------------------------------------------------------------------------------

@@ -14,19 +14,10 @@ from fourfold.errors import InputError
 from fourfold.modules import _router_folder
 from fourfold.modules._base import Features
 from fourfold.modules._loading import load_part, part_class, save_code, save_part
-from fourfold.modules._router_folder import (
-    Key,
-    listed,
-    mapping_key,
-    module_ids,
-    opened,
-    part_of,
-    read_config,
-    read_mappings,
-    route_of,
-)
+from fourfold.modules._router_folder import module_ids, opened, part_of, read_config, read_mappings
 from fourfold.modules._router_inputs import RouterInputs
 from fourfold.modules._router_rows import PARTS, PerRow, divide, merge
+from fourfold.modules._router_tasks import Key, listed, mapping_key, route_of
 from fourfold.notices import warn_once
 from fourfold.store.files import write_json
 from fourfold.store.layouts import type_string
