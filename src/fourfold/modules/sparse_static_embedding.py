@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,16 +11,15 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from fourfold.containers import Tokens
-from fourfold.errors import FolderError, InputError, WeightsError
+from fourfold.errors import InputError, WeightsError
 from fourfold.modules import _processor
 from fourfold.modules._base import Features, InputModule, needed
 from fourfold.store.source import Source
+from fourfold.store.token_weights import IDF_FILE, find_weights, read_weights
 from fourfold.store.weights import load_into
 from fourfold.text.inputs import check_texts
 from fourfold.text.prompts import prepend
 from fourfold.text.tokenizer import FastTokenizer
-
-IDF_FILE = "idf.json"
 
 
 class SparseStaticEmbedding(InputModule):
@@ -187,7 +183,7 @@ class SparseStaticEmbedding(InputModule):
         config = {**(init_defaults or {}), **cls.read_config(source)}
         path = config.pop("path", None)
         if isinstance(path, str) and path.endswith(".json"):
-            weight = _weights(_find(source, path), tokenizer, source.pretty(path))
+            weight = _weights(find_weights(source, path), tokenizer, source.pretty(path))
             return cls._build({**config, "tokenizer": tokenizer, "weight": weight}, source)
         module = cls._build({**config, "tokenizer": tokenizer}, source)
         load_into(module, source)
@@ -234,25 +230,6 @@ class SparseStaticEmbedding(InputModule):
         return cls(tokenizer, _weights(path, tokenizer, json_path), **config)
 
 
-def _find(source: Source, path: str) -> Path:
-    """Return a file that a module's settings name: beside them, or relative to the model's own folder."""
-    found = source.file(path) or replace(source, subfolder="").file(path)
-    return found if found is not None else source.need(path)
-
-
 def _weights(path: Path, tokenizer: Any, origin: str) -> Tensor:
     """Return ``[vocabulary]`` weights from a JSON object of weights by token."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FolderError(f"{origin} is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise FolderError(f"{origin} must hold an object of weights by token, got {type(values).__name__}")
-    ids = tokenizer.get_vocab()
-    weight = torch.zeros(max(len(ids), max(ids.values(), default=-1) + 1))
-    for token, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise FolderError(f"{origin}: the weight of {token!r} must be a number, got {value!r}")
-        if token in ids:
-            weight[ids[token]] = value
-    return weight
+    return torch.from_numpy(read_weights(path, tokenizer.get_vocab(), origin))
