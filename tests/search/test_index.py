@@ -231,6 +231,8 @@ def test_wrong_arguments(root, encoder):
         index.search("x", mode="lexicl")
     with pytest.raises(InputError, match="does not exist"):
         Index.open(root / "none")
+    with pytest.raises(InputError, match=r"object cannot be searched with; .* what fourfold\.load makes of it"):
+        Index.open(root, model=object()).search("x")
 
 
 def test_a_folder_that_cannot_be_written_to(root, encoder, monkeypatch, tmp_path):

@@ -242,17 +242,22 @@ _loaded: WeakValueDictionary[str | None, Encoder] = WeakValueDictionary()
 def _load(model: Model) -> Encoder:
     """Return the encoder of a name or folder, one for all that ask for it; encoders stay as they are."""
     if model is not None and not isinstance(model, (str, os.PathLike)):
-        return model
+        return _checked(model, type(model).__name__)
     name = None if model is None else os.fspath(model)
-    known = _loaded.get(name)
-    if known is not None:
-        return known
-    import fourfold
+    encoder = _loaded.get(name)
+    if encoder is None:
+        import fourfold
 
-    encoder: Encoder = fourfold.load(name)
+        encoder = _loaded[name] = _checked(fourfold.load(name), str(name))
+    return encoder
+
+
+def _checked(encoder: Encoder, name: str) -> Encoder:
     if not hasattr(encoder, "encode_document") or not hasattr(encoder, "fingerprint"):
-        raise InputError(f"{name} cannot be searched with; a search needs a dense or a sparse encoder")
-    _loaded[name] = encoder
+        raise InputError(
+            f"{name} cannot be searched with; give the name or folder of a dense or sparse model, or what fourfold.load "
+            "makes of it"
+        )
     return encoder
 
 
