@@ -16,9 +16,7 @@ HEADS = ("albert", "bert", "camembert", "distilbert", "electra", "modernbert", "
 WAYS = [(strategy, activation) for strategy in ("max", "sum") for activation in ("relu", "log1p_relu")]
 # Every way on one architecture, one way on each of the others.
 MODELS = [("bert", *way) for way in WAYS] + [
-    (name, *way)
-    for name, way in zip(HEADS, itertools.cycle(WAYS))
-    if name != "bert"  # noqa: B905
+    (name, *way) for name, way in zip(HEADS, itertools.cycle(WAYS)) if name != "bert"
 ]
 
 
