@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 from fourfold.containers import Terms
 from fourfold.errors import InputError, SearchIndexError
 from fourfold.ops.terms import joined
-from fourfold.search import inverted, maxscore, sparse_index
+from fourfold.search import SparseIndex, inverted, maxscore, sparse_index
 from fourfold.search.inverted import Inverted
 from fourfold.search.maxscore import MaxScore
-from fourfold.search.sparse_index import SparseIndex
 
 LAST_BIT = 2.0**-23  # a float64 sum rounded to float32, whatever the order it was added up in
 
@@ -312,7 +311,7 @@ def test_neither_torch_nor_scipy_is_needed(tmp_path):
 import sys
 import numpy as np
 from fourfold.containers import Terms
-from fourfold.search.sparse_index import SparseIndex
+from fourfold.search import SparseIndex
 index = SparseIndex(sys.argv[1])
 index.add(Terms.of(np.eye(4)))
 assert index.search(np.eye(4), 1).ids.tolist() == [[0], [1], [2], [3]]
@@ -430,7 +429,7 @@ ADD = """
 import sys
 import numpy as np
 from fourfold.containers import Terms
-from fourfold.search.sparse_index import SparseIndex
+from fourfold.search import SparseIndex
 index = SparseIndex(sys.argv[1])
 print("ready", flush=True)
 for _ in range(10000):
