@@ -31,7 +31,7 @@ def test_a_model_whose_numbers_differ_is_padded(plain, monkeypatch):
 
 
 def test_packing_can_be_forced_against_the_check(plain, monkeypatch, caplog):
-    monkeypatch.setattr(_packed, "_close", lambda *a: False)
+    monkeypatch.setattr(_packed, "close", lambda *a: False)
     assert not Transformer(plain).packed
     with caplog.at_level(logging.WARNING):
         assert Transformer(plain, unpad_inputs=True).packed
