@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from fourfold.containers import Terms
 from fourfold.errors import InputError, SearchIndexError
-from fourfold.ops.terms import normalized
+from fourfold.ops.terms import as_terms, normalized
 from fourfold.search.arrays import MEND
 from fourfold.search.inverted import Inverted, save, save_merged
 from fourfold.search.segments import Segment
-from fourfold.search.sparse_rows import as_terms, tidied
+from fourfold.search.sparse_rows import tidied
 
 if TYPE_CHECKING:
     from fourfold.search.encoders import Encoder

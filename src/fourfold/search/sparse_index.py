@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from fourfold.containers import Terms
 from fourfold.errors import InputError
-from fourfold.ops.terms import joined
+from fourfold.ops.terms import as_terms, joined
 from fourfold.search.arrays import save_arrays
 from fourfold.search.inverted import Inverted, save, save_merged
 from fourfold.search.lock import locked
 from fourfold.search.maxscore import MaxScore
 from fourfold.search.sparse_catalog import IDS, ROWS, Part, Sparse
-from fourfold.search.sparse_rows import as_terms, chunks, tidied
+from fourfold.search.sparse_rows import chunks, tidied
 
 _CHUNK = 1 << 21  # entries turned around at a time: some 150 MB of working memory
 _MOST_PIECES = 256  # files that are open at once while rows are added

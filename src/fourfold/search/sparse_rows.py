@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -12,26 +11,6 @@ from fourfold.containers import Terms
 from fourfold.errors import InputError
 
 _LARGEST = 1e15  # products of two such weights, and sums of those, are still numbers in float32
-
-
-def as_terms(rows: Any, *, argument: str = "rows") -> Terms:
-    """Return sparse rows of any kind as they are, see :func:`tidied` for what an index needs besides.
-
-    Args:
-        rows: :class:`~fourfold.containers.Terms`; a torch tensor of any layout, ``[rows, width]`` or ``[width]`` for
-            one row; a scipy matrix or array of any format; or a dense numpy array.
-        argument: What an error calls them.
-
-    Raises:
-        InputError: if they are of another kind or shape.
-    """
-    found = rows if isinstance(rows, Terms) else _converted(rows, argument)
-    if len(found.terms) != len(found.weights) or int(found.offsets[-1]) != len(found.terms):
-        raise InputError(
-            f"{argument} must have as many terms as weights and as the last offset says; "
-            f"got {len(found.terms)}, {len(found.weights)} and {int(found.offsets[-1])}"
-        )
-    return found
 
 
 def tidied(rows: Terms, *, argument: str = "rows") -> Terms:
@@ -61,26 +40,6 @@ def chunks(rows: Terms, entries: int) -> Iterator[Terms]:
         offsets = rows.offsets[start : stop + 1] - low
         yield Terms(offsets, rows.terms[low:high], rows.weights[low:high], rows.width)
         start = stop
-
-
-def _converted(rows: Any, argument: str) -> Terms:
-    shape = tuple(getattr(rows, "shape", ()))
-    if len(shape) not in (1, 2) or not hasattr(rows, "dtype"):
-        raise InputError(
-            f"{argument} must be Terms, or a torch, scipy or numpy matrix [rows, width]; got "
-            + (f"shape {shape}" if hasattr(rows, "shape") else type(rows).__name__)
-        )
-    if len(shape) == 1:
-        rows = rows.unsqueeze(0) if hasattr(rows, "unsqueeze") else rows.reshape(1, -1)
-    # By what they can do: neither torch nor scipy is imported for rows that are not their own.
-    if hasattr(rows, "is_sparse_csr"):
-        from fourfold.ops.sparse import terms_of
-
-        return terms_of(rows)
-    if hasattr(rows, "tocsr"):
-        matrix = rows.tocsr()
-        return Terms(matrix.indptr.astype(np.int64), matrix.indices, matrix.data, matrix.shape[1])
-    return Terms.of(np.asarray(rows))
 
 
 def _merged(rows: Terms) -> Terms:
