@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.backends._texts import TextBackend
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError
 from fourfold.store.layouts import part_name
@@ -16,19 +15,13 @@ from fourfold.store.manifest import ModuleEntry, read_modules
 from fourfold.store.source import Source
 from fourfold.store.tokenizer import read_tokenizer
 from fourfold.store.weights import SAFETENSORS_FILE, read_arrays
-from fourfold.text.inputs import check_texts
 from fourfold.text.tokenizer import FastTokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from fourfold.text.word_cache import WordCache
 
-# Fewer texts than this repeat too few words for remembering them to pay.
-_MANY = 64
-
-
-class StaticBackend:
+class StaticBackend(TextBackend):
     """Average int8 or float token vectors.
 
     Args:
@@ -41,8 +34,6 @@ class StaticBackend:
         base: What the tokenizer was made from, to remember the words of many texts where it allows that.
     """
 
-    packed = True
-
     def __init__(
         self,
         tokenizer: FastTokenizer,
@@ -54,13 +45,11 @@ class StaticBackend:
         max_length: int | None = None,
         base: Tokenizer | None = None,
     ) -> None:
-        self._tokenizer = tokenizer
+        super().__init__(tokenizer, max_length, base)
         self._rows = rows
         self._mapping = mapping
         self._weights = weights
         self._normalize = normalize
-        self._max_length = max_length
-        self._base = base
 
     @staticmethod
     def fits(source: Source) -> bool:
@@ -99,43 +88,13 @@ class StaticBackend:
             weights,
             normalize=len(entries) == 2,
             max_length=truncation["max_length"] if truncation else None,
-            base=None if truncation else tokenizer,
+            base=tokenizer,
         )
 
     @property
     def width(self) -> int:
         """Width of the vectors."""
         return int(self._rows.shape[1])
-
-    @property
-    def tokenizer(self) -> FastTokenizer:
-        """What tells where tokens stand in a text."""
-        return self._tokenizer
-
-    @property
-    def max_length(self) -> int | None:
-        """Tokens after which a text is cut; None is no limit."""
-        return self._max_length
-
-    @property
-    def best_tokens(self) -> int:
-        """Tokens of a batch: 8192 float32 vectors of 256 numbers are 8 MB, which stay in the processor's cache."""
-        return 8192
-
-    @cached_property
-    def _words(self) -> WordCache | None:
-        """The memory of words, made for the first large batch: a single question starts sooner without it."""
-        from fourfold.text.word_cache import WordCache, looks_at_words_alone
-
-        usable = self._base is not None and looks_at_words_alone(self._base)
-        return WordCache(self._tokenizer, self._base) if self._base is not None and usable else None
-
-    def prepare(self, items: Sequence[Any]) -> Tokens:
-        """Tokenise texts."""
-        texts = check_texts(items)
-        if len(texts) >= _MANY and self._words is not None and all(isinstance(text, str) for text in texts):
-            return self._words.encode(texts)
-        return self._tokenizer.encode(texts, self._max_length)
 
     def run(self, batch: Tokens) -> NDArray[np.float32]:
         """Return the mean vector of each text, float32 ``[rows, width]``; zeros for a text without tokens."""
@@ -151,10 +110,6 @@ class StaticBackend:
         if self._normalize:
             means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
         return means
-
-    def out_of_memory(self, error: Exception) -> bool:
-        """Whether numpy could not allocate."""
-        return isinstance(error, MemoryError)
 
 
 def _is_static(entries: list[ModuleEntry]) -> bool:

@@ -7,12 +7,14 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fourfold.errors import FolderError, InputError, MissingKeyError
-from fourfold.modules._router_tasks import Key, mapping_key
+from fourfold.modules._router_tasks import Key, mapping_key, route_of
 from fourfold.store.source import Source, check_relative
+from fourfold.text.modality import Modality
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,52 @@ def opened(source: Source, file: str) -> Iterator[None]:
 def read_config(source: Source, file: str) -> dict[str, Any]:
     """Return what a router's folder states; older folders do so in ``config.json``."""
     return source.object(file) or source.object(_LEGACY_FILE)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a router's folder states of its routes, without the modules themselves.
+
+    Attributes:
+        types: Type of each module by its id, which is its folder inside the router's.
+        routes: Ids of the modules of each route, in order.
+        default: The route of inputs without a task; None if they need one.
+        mappings: Routes by task and kind of input.
+    """
+
+    types: dict[str, str]
+    routes: dict[str, list[str]]
+    default: str | None
+    mappings: dict[Key, str]
+
+    @classmethod
+    def read(cls, source: Source) -> Layout:
+        """Read a router's folder.
+
+        Raises:
+            FolderError: If what it states is broken.
+        """
+        origin = source.pretty(CONFIG_FILE)
+        config = read_config(source, CONFIG_FILE)
+        types, structure, parameters = (part_of(config, key, origin) for key in PARTS)
+        module_ids(structure, types, origin)
+        default = parameters.get("default_route")
+        if default is None and parameters.get("allow_empty_key", True):
+            default = next(iter(structure), None)
+        mappings = read_mappings(parameters.get("route_mappings") or {}, origin)
+        unknown = [route for route in (default, *mappings.values()) if route is not None and route not in structure]
+        if unknown:
+            raise FolderError(f"{origin}: 'parameters' name the routes {unknown}; the routes are {list(structure)}")
+        return cls(types, structure, default, mappings)
+
+    def chain(self, task: str | None, modality: Modality | None) -> list[str]:
+        """Return the ids of the modules that a task and a kind of input lead to.
+
+        Raises:
+            InputError: If they lead nowhere.
+        """
+        route = route_of(task, modality, routes=self.routes, mappings=self.mappings, default=self.default)
+        return self.routes[route]
 
 
 def part_of(config: dict[str, Any], key: str, origin: str) -> dict[str, Any]:
