@@ -131,6 +131,13 @@ def require(package: str, extra: str, purpose: str) -> None:
         )
 
 
+def check_positive(**numbers: int) -> None:
+    """Raise :class:`InputError` naming the first number below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise InputError(f"{name} must be at least 1, got {number}")
+
+
 def _installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import trange
 
+from fourfold.errors import check_positive
 from fourfold.ops.similarity import Vectors
 from fourfold.ops.vectors import normalize_embeddings, to_batch_tensor
-from fourfold.search.semantic import check_positive
 
 # Scores held at once: with float32 a quarter of a gigabyte.
 _MOST_SCORES = 2**26

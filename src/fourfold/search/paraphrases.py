@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fourfold.errors import check_positive
 from fourfold.ops.similarity import Vectors, as_tensor, cos_sim
-from fourfold.search.semantic import Score, check_positive, nearest
+from fourfold.search.semantic import Score, nearest
 
 # Scores held at once: with float32 a quarter of a gigabyte, whatever chunks are asked for.
 _MOST_SCORES = 2**26

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fourfold.errors import InputError
+from fourfold.errors import check_positive
 from fourfold.ops.similarity import Vectors, as_tensor, compare, cos_sim, dot_score, is_sparse
 from fourfold.ops.sparse import as_coo, row_range
 from fourfold.ops.vectors import normalize_embeddings, row_norms, to_batch, to_float_tensor
@@ -76,13 +76,6 @@ def _inverse_norms(vectors: Tensor) -> Tensor:
     return row_norms(vectors).clamp_(min=_SMALLEST_NORM).reciprocal_()
 
 
-def check_positive(**numbers: int) -> None:
-    """Raise :class:`~fourfold.errors.InputError` naming the first number below 1."""
-    for name, number in numbers.items():
-        if number < 1:
-            raise InputError(f"{name} must be at least 1, got {number}")
-
-
 @torch.no_grad()
 def semantic_search(
     query_embeddings: Vectors,
@@ -102,7 +95,7 @@ def semantic_search(
             corpus leaves room for more queries, which are then taken for cosines and dot products.
         corpus_chunk_size: Documents compared at once.
         top_k: How many hits a query gets.
-        score_function: Compares all pairs; larger is better.
+        score_function: Compares all pairs; larger is better. It gets sparse rows as COO tensors.
 
     Returns:
         A list for each query, best first, of ``{"corpus_id": row of the corpus, "score": similarity}``.
