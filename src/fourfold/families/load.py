@@ -8,7 +8,7 @@ from typing import Any
 
 from fourfold.backends.static import StaticBackend
 from fourfold.errors import InputError, did_you_mean, require
-from fourfold.families._encoder import DenseEncoder, StaticDenseEncoder, TorchDenseEncoder
+from fourfold.families._dense_encoder import DenseEncoder, StaticDenseEncoder, TorchDenseEncoder
 from fourfold.store.source import Source, locate
 
 # What a model can be told that is nothing of torch's.
