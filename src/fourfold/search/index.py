@@ -255,8 +255,8 @@ def _load(model: Model) -> Encoder:
 def _checked(encoder: Encoder, name: str) -> Encoder:
     if not hasattr(encoder, "encode_document") or not hasattr(encoder, "fingerprint"):
         raise InputError(
-            f"{name} cannot be searched with; give the name or folder of a dense or sparse model, or what fourfold.load "
-            "makes of it"
+            f"{name} cannot be searched with; give the name or folder of a dense or sparse model, or what "
+            "fourfold.load makes of it"
         )
     return encoder
 
