@@ -28,7 +28,7 @@ _LONGEST = 4096
 _ENTRIES = 2**22
 _PAIRS = 2**18
 # Two entries that are brought together cost as much as so many numbers of a table.
-_MEETING = 64
+_MEETING = 100
 # Where less than this share of two squared lengths is left of a distance, too few bits of float32 are left too.
 _CANCELLED = 1e-3
 
