@@ -14,6 +14,7 @@ import fourfold
 from fourfold.cli import _spool, encode
 from fourfold.cli.main import main
 from fourfold.errors import InputError
+from fourfold.ops.terms import normalized
 from fourfold.testing import tiny_folder
 
 TEXTS = [f"hello {'long ' * (i % 7)}world {i}" for i in range(100)] + [""]
@@ -146,14 +147,21 @@ def test_a_damaged_remainder_starts_afresh(tmp_path, killed, model, damage, monk
     np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fourfold.load(model).encode(TEXTS))
 
 
-def counting(monkeypatch):
-    """Return a list that fills with the texts that are encoded."""
+def counting(monkeypatch, most=None):
+    """Return a list that fills with the texts that are encoded; after so many the run is interrupted."""
     load, encoded = fourfold.load, []
 
     def counted(model):
         encoder = load(model)
         inner = encoder.encode
-        encoder.encode = lambda texts, **settings: encoded.extend(texts) or inner(texts, **settings)
+
+        def encode(texts, **settings):
+            if most is not None and len(encoded) >= most:
+                raise KeyboardInterrupt
+            encoded.extend(texts)
+            return inner(texts, **settings)
+
+        encoder.encode = encode
         return encoder
 
     monkeypatch.setattr(fourfold, "load", counted, raising=False)
@@ -229,3 +237,59 @@ def test_a_spool_refuses_no_more_than_it_must(tmp_path):
     with pytest.raises(InputError), _spool.DenseSpool(tmp_path / "b.npy", "x"):
         raise InputError("early")
     assert not (tmp_path / "b.npy.part").exists()
+
+
+@pytest.fixture(scope="module", params=["static", "bert"])
+def sparse_model(request):
+    return str(tiny_folder("sparse", request.param))
+
+
+def test_a_sparse_model_writes_a_matrix(tmp_path, texts, sparse_model, capsys):
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    out = tmp_path / "out.npz"
+    arguments = ["encode", str(texts), "-o", str(out), "-m", sparse_model]
+    encoder = fourfold.load(sparse_model)
+    for options, rows in (
+        ([], encoder.encode(TEXTS)),
+        (["--normalize"], normalized(encoder.encode(TEXTS))),
+        (["--max-active-dims", "3"], encoder.encode(TEXTS, max_active_dims=3)),
+        (["--as", "query"], encoder.encode_query(TEXTS)),
+    ):
+        assert main([*arguments, *options]) == 0
+        np.testing.assert_allclose(scipy_sparse.load_npz(out).toarray(), rows.dense(), atol=1e-5)
+    assert f"101 texts x {rows.width} -> {out} in " in capsys.readouterr().err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.npz", "texts.txt"]
+
+
+def test_a_sparse_model_writes_weights_by_token(tmp_path, texts, sparse_model, monkeypatch):
+    monkeypatch.setattr(encode, "WINDOW_ROWS", 7)
+    out = tmp_path / "out.jsonl"
+    assert main(["encode", str(texts), "-o", str(out), "-m", sparse_model]) == 0
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    encoder = fourfold.load(sparse_model)
+    assert [line["text"] for line in lines] == TEXTS
+    for line, expected in zip(lines, encoder.decode(encoder.encode(TEXTS)), strict=True):
+        assert line["terms"] == pytest.approx(dict(expected), abs=1e-5)
+
+
+def test_a_stopped_sparse_run_goes_on(tmp_path, texts, sparse_model, monkeypatch, capsys):
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    monkeypatch.setattr(encode, "WINDOW_ROWS", 10)
+    out = tmp_path / "out.npz"
+    arguments = ["encode", str(texts), "-o", str(out), "-m", sparse_model]
+    with monkeypatch.context() as stopped:
+        encoded = counting(stopped, most=50)
+        assert main(arguments) == 130
+    assert not out.exists()
+    encoded = counting(monkeypatch)
+    assert main(arguments) == 0
+    assert encoded == TEXTS[50:]
+    assert "continuing after 50 texts" in capsys.readouterr().err
+    expected = fourfold.load(sparse_model).encode(TEXTS)
+    np.testing.assert_allclose(scipy_sparse.load_npz(out).toarray(), expected.dense(), atol=1e-5)
+
+
+def test_a_sparse_model_writes_no_vectors(tmp_path, texts, sparse_model, capsys):
+    assert main(["encode", str(texts), "-o", str(tmp_path / "out.npy"), "-m", sparse_model]) == 2
+    assert "the model is sparse: --output must end in .npz or .jsonl" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["texts.txt"]

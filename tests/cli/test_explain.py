@@ -15,7 +15,7 @@ from fourfold.cli._bars import Bar, draw
 from fourfold.cli._terms import BUILT_IN, Weighed, Weigher
 from fourfold.cli.main import main
 from fourfold.search import Index
-from fourfold.testing import tiny_folder
+from fourfold.testing import tiny, tiny_folder
 
 QUERY, DOCUMENT = "how do owls hunt at night", "Owls hunt by hearing: an owl's ears are uneven."
 
@@ -174,3 +174,23 @@ def test_a_dense_model_has_no_weights_to_show(capsys):
     folder = str(tiny_folder("dense", "static"))
     assert main(["explain", "a text", "-m", folder]) == 2
     assert f"{folder} is no sparse model and has none. Name a sparse one with --model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["bert", "static"])
+def test_a_sparse_model_shows_what_it_decodes(capsys, kind):
+    model = tiny("sparse", kind)
+    folder = tiny_folder("sparse", kind)
+    found = told(capsys, "a short text", "the text", "-m", folder)
+    for text, encode in zip(found["texts"], (model.encode_query, model.encode_document), strict=True):
+        expected = dict(model.decode(encode([text["text"]]))[0])
+        assert weights(text) == pytest.approx(expected, rel=1e-4)
+    rows = model.encode_query(["a short text"]), model.encode_document(["the text"])
+    assert found["scores"]["dot"] == pytest.approx(float(model.similarity(*rows)[0, 0]), rel=1e-4)
+    assert main(["explain", "a text", "-m", str(folder)]) == 0
+    assert f" of {model.get_embedding_dimension() or rows[0].shape[1]:,} · {folder}\n" in capsys.readouterr().out
+
+
+def test_units_of_an_auto_encoder_are_no_tokens(capsys):
+    found = told(capsys, "a short text", "-m", tiny_folder("sparse", "qwen3"))
+    assert 0 < found["active"] <= 8
+    assert all(row["token"].startswith("unit ") for row in found["weights"])

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+import fourfold
 from fourfold.cli.main import main
+from fourfold.testing import tiny_folder
 
 
 @pytest.fixture
@@ -137,3 +139,72 @@ def test_a_search_loads_no_torch(root):
     for _ in range(2):  # the first one indexes, which may show a bar
         process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_a_mode_without_a_model_of_its_family_fails_before_anything_is_read(root, capsys):
+    code, out, err = run(capsys, "owls", "docs", "--mode", "sparse")
+    assert (code, out) == (2, "")
+    assert "mode sparse needs a sparse model; got the built-in model, which is dense" in err
+    code, _, err = run(capsys, "owls", "docs", "--mode", "dense", "-m", str(tiny_folder("sparse", "static")))
+    assert code == 2
+    assert "mode dense needs a dense model" in err
+    models = [argument for seed in (0, 1) for argument in ("-m", str(tiny_folder("sparse", "static", seed)))]
+    assert "at most one dense and one sparse model; got 2 sparse ones" in run(capsys, "owls", "docs", *models)[2]
+    assert not (root / "docs" / ".fourfold").exists()
+
+
+def test_sparse_search(root, capsys):
+    folder = tiny_folder("sparse", "static")
+    code, out, _ = run(capsys, "Owls hunt at night.", "docs", "--mode", "sparse", "--json", "-m", str(folder))
+    assert code == 0
+    hits, model = json.loads(out), fourfold.load(folder)
+    assert hits[0]["path"] == "docs/birds.md"
+    texts = [f"{hit['heading']}\n{hit['text']}" if hit["heading"] else hit["text"] for hit in hits]
+    rows = model.encode_query(["Owls hunt at night."]), model.encode_document(texts)
+    assert [hit["score"] for hit in hits] == pytest.approx(model.similarity(*rows)[0].tolist(), rel=1e-5)
+
+
+def test_words_and_models_are_mixed(root, capsys):
+    models = ["-m", str(tiny_folder("sparse", "static")), "-m", str(tiny_folder("dense", "static"))]
+    for options, best in (
+        (models[:2], 1.0),
+        ([*models[:2], "--fusion", "rrf"], 2 / 61),
+        ([*models, "--fusion", "rrf"], 3 / 61),
+    ):
+        code, out, _ = run(capsys, "Owls hunt at night.", "docs", *options, "--json")
+        hit = json.loads(out)[0]
+        assert (code, hit["path"]) == (0, "docs/birds.md")
+        assert hit["score"] == pytest.approx(best, rel=1e-3)
+    assert run(capsys, "owls", "docs", *models, "--fusion", "rrf")[1].split()[1].startswith("0.0")
+    assert "--fusion" in run(capsys, "owls", "docs", "--fusion", "max")[2]
+
+
+def test_a_sparse_model_without_inference_needs_no_torch(root):
+    code = (
+        "import sys; from fourfold.cli.main import main\n"
+        f"main(['search', 'owls', 'docs', '--mode', 'sparse', '-m', {str(tiny_folder('sparse', 'static'))!r}])\n"
+        "heavy = {'torch', 'transformers', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "docs/birds.md" in process.stdout
+
+
+def test_questions_that_are_looked_up_need_no_torch_once_files_are_encoded(root, tmp_path_factory):
+    from fourfold import SparseEncoder
+    from fourfold.modules import Router
+    from fourfold.testing import tiny
+
+    folder = tmp_path_factory.mktemp("models") / "routed"
+    routes = Router.for_query_document(list(tiny("sparse", "static")), list(tiny("sparse", "bert")))
+    SparseEncoder(modules=[routes], device="cpu").save(folder)
+    code = (
+        "import sys; from fourfold.cli.main import main\n"
+        f"main(['search', 'owls hunt', 'docs', '--mode', 'sparse', '-m', {str(folder)!r}])\n"
+        "print('torch' in sys.modules)"
+    )
+    for torch_is_loaded in ("True", "False"):
+        process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+        assert (process.returncode, process.stderr) == (0, "")
+        assert process.stdout.splitlines()[-1] == torch_is_loaded

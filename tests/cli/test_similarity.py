@@ -106,3 +106,14 @@ def test_a_picture_that_cannot_be(tmp_path, name, texts, message, capsys):
     (tmp_path / "a.txt").write_text("text\n" * texts)
     assert main(["similarity", str(tmp_path / "a.txt"), "b", "--png", str(tmp_path / name)]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["static", "bert"])
+def test_a_sparse_model_compares_by_its_own_similarity(kind, capsys):
+    folder = tiny_folder("sparse", kind)
+    assert main(["similarity", "hello world", "hello", "-m", str(folder)]) == 0
+    encoder = fourfold.load(folder)
+    assert encoder.similarity_fn_name == "dot"
+    expected = encoder.similarity(encoder.encode(["hello world"]), encoder.encode(["hello"]))[0, 0]
+    assert capsys.readouterr().out == f"{expected:.4f}\n"
+    assert expected > 1.1

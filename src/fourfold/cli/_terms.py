@@ -123,11 +123,8 @@ def names_of(encoder: Any, model: str) -> Callable[[list[int]], list[str]]:
     def tokens(terms: list[int]) -> list[str]:
         import numpy as np
 
-        from fourfold.containers import Terms
-
-        # One row a term: what a row is decoded to is then its only term.
-        count, width = len(terms), encoder.get_embedding_dimension()
-        each = Terms(np.arange(count + 1), np.array(terms, np.int32), np.ones(count, np.float32), width)
-        return [row[0][0] for row in encoder.decode(each)]
+        # A vocabulary may have room for more tokens than the tokenizer has.
+        found = encoder.tokens(np.array(terms, np.int32))
+        return [token or f"unit {term}" for token, term in zip(found, terms, strict=True)]
 
     return tokens

@@ -211,7 +211,8 @@ class Router(RouterInputs):
             tell = (getattr(part, name) for part in reversed(chain) for name in names if hasattr(type(part), name))
             if (last := next(tell, None)) is not None:
                 widths.append(last())
-        if len(set(widths)) > 1:
+        # SpladePooling knows its width only once it has run.
+        if len(set(widths) - {None}) > 1:
             warn_once(logger, f"the routes give vectors of different widths: {widths}; the first is shown")
         return next(iter(widths), None)
 
