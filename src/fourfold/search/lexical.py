@@ -71,9 +71,7 @@ def question_weights(terms: Sequence[str], prior: Prior) -> dict[str, float]:
     >>> weights["owl"] > 2 * weights["first"]
     True
     """
-    return {
-        term: repeats * rarity(prior.passages, prior.holding(term)) for term, repeats in Counter(terms).items()
-    }
+    return {term: repeats * rarity(prior.passages, prior.holding(term)) for term, repeats in Counter(terms).items()}
 
 
 def passage_weights(terms: Sequence[str]) -> dict[str, float]:
