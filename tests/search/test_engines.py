@@ -342,3 +342,24 @@ def test_a_client_that_is_missing_is_named(monkeypatch, name, package, line):
         getattr(engines, f"semantic_search_{name}")([[("a", 1.0)]], [[("a", 1.0)]])
     assert line in str(caught.value)
     assert package in str(caught.value)
+
+
+# -- with a model ----------------------------------------------------------------------------------------------------
+
+
+@both_servers
+def test_what_a_model_encodes_and_decodes_is_what_the_engines_take(server, sparse):
+    from fourfold.testing import tiny
+
+    model = tiny("sparse")
+    texts = ["the quick brown fox", "a short text. of words", "jumps over the lazy dog", "long words", ""]
+    corpus, queries = model.encode_document(texts, max_active_dims=20), model.encode_query(texts[:3], max_active_dims=9)
+    best = model.similarity(queries, corpus).topk(2)
+    wanted = [list(zip(*row, strict=True)) for row in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+    found, _ = semantic_search_qdrant(queries, corpus, top_k=2, location=":memory:")
+    assert_hits(found, wanted)
+    function, _ = DECODED[server.kind]
+    found, _ = function(model.decode(queries), model.decode(corpus), top_k=2, hosts=server.url)
+    assert [len(row) for row in found] == [2, 2, 2]
+    if server.kind == "opensearch":
+        assert_hits(found, wanted)

@@ -43,11 +43,11 @@ HOMES = {
     "ops.vectors": """_convert_to_batch=to_batch _convert_to_batch_tensor=to_batch_tensor
         _convert_to_float_tensor=to_float_tensor _tensor_to_numpy=to_array compute_count_vector normalize_embeddings
         select_max_active_dims to_scipy_coo truncate_embeddings""",
+    "search.communities": "community_detection",
     "search.engines.elasticsearch": "semantic_search_elasticsearch",
     "search.engines.opensearch": "semantic_search_opensearch",
     "search.engines.qdrant": "semantic_search_qdrant",
     "search.engines.seismic": "semantic_search_seismic",
-    "search.communities": "community_detection",
     "search.paraphrases": "paraphrase_mining paraphrase_mining_embeddings",
     "search.semantic": "information_retrieval semantic_search",
     "store.source": "is_sentence_transformer_model load_dir_path load_file_path",
