@@ -34,10 +34,11 @@ def test_parts_are_joined_in_order(first, second):
 
 
 def test_a_row_must_keep_something():
-    check_active(None)
-    check_active(1)
-    with pytest.raises(InputError, match="max_active_dims must be at least 1, got 0"):
-        check_active(0)
+    assert check_active(None) is None
+    assert check_active(1) == 1
+    for wrong in (0, True, 2.0, "3"):
+        with pytest.raises(InputError, match="max_active_dims must be a whole number of at least 1, or None; got"):
+            check_active(wrong)
 
 
 @given(dense)

@@ -126,7 +126,7 @@ def stream(
 
     with (
         _bar(None, progress) as done,
-        contextlib.closing(_prepared(_read(items, window), backend)) as prepared,
+        contextlib.closing(_prepared(read_windows(items, window), backend)) as prepared,
         contextlib.closing(runner.fill(announced(), sink)) as filled,
     ):
         for count in filled:
@@ -152,8 +152,8 @@ def _within(budget: Budget, batch: Batch) -> Budget:
     return Budget(min(budget.tokens, tokens), min(len(batch), budget.rows or len(batch)), budget.padded)
 
 
-def _read(items: Iterable[Any], window: int) -> Iterator[list[Any]]:
-    """Yield the items in lists; what was read before the iterable fails comes before its error."""
+def read_windows(items: Iterable[Any], window: int) -> Iterator[list[Any]]:
+    """Yield the items in lists up to that size; what was read before the iterable failed comes before its error."""
     source = iter(items)
     for size in window_sizes(window):
         part: list[Any] = []

@@ -168,6 +168,21 @@ class Options(Call):
         return rows.to(device=self.device, dtype=self.dtype)
 
 
+@dataclass(frozen=True)
+class TermsOptions(Options):
+    """The same for who takes rows as they are collected: ``Terms`` of float32 weights."""
+
+    def result(self, sink: Any, single: bool) -> Terms:
+        """Return the rows of a full sink."""
+        rows = sink.result()
+        return replace(rows, weights=rows.weights.astype(np.float32, copy=False))
+
+    def each(self, sink: Any) -> Iterator[Terms]:
+        """Yield the rows of a full sink one by one, each in memory of its own."""
+        rows = self.result(sink, single=False)
+        return (rows.take(np.array([number])) for number in range(len(rows)))
+
+
 def _layout(asked: bool | str) -> str | None:
     if isinstance(asked, str):
         if asked not in LAYOUTS:

@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from fourfold.backends.static import StaticBackend
+from fourfold.backends.static_sparse import SparseStaticBackend
 from fourfold.errors import InputError, did_you_mean, require
 from fourfold.families._dense_encoder import DenseEncoder, StaticDenseEncoder, TorchDenseEncoder
+from fourfold.families._sparse_encoder import StaticTermsEncoder, TermsEncoder, TorchTermsEncoder
+from fourfold.store.manifest import read_model_type
 from fourfold.store.source import Source, locate
 
 # What a model can be told that is nothing of torch's.
-_STATIC_OPTIONS = ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")
+_SETTINGS = ("prompts", "default_prompt_name", "similarity_fn_name")
+_DENSE_OPTIONS = (*_SETTINGS, "truncate_dim")
+_SPARSE_OPTIONS = (*_SETTINGS, "max_active_dims")
 BACKENDS = ("auto", "static", "torch")
 BUILTIN = Path(__file__).parent.parent / "builtin" / "dense"
 
@@ -26,19 +31,20 @@ def load(
     cache_folder: str | None = None,
     local_files_only: bool = False,
     **options: Any,
-) -> DenseEncoder:
-    """Return an encoder, numpy in and out.
+) -> DenseEncoder | TermsEncoder:
+    """Return an encoder, numpy in and out: of vectors, or of sparse rows if the folder is a sparse model.
 
     Args:
         name_or_path: A folder or hub name; None is the small model that comes with fourfold.
-        backend: ``static`` (numpy alone, for static embeddings), ``torch``, or ``auto``: static where the folder
-            allows.
+        backend: ``static`` (numpy, for static embeddings and for sparse models whose queries are looked up), ``torch``,
+            or ``auto``: static where the folder allows.
         revision: Branch, tag or commit of the hub.
         token: Hub token.
         cache_folder: Folder for downloads.
         local_files_only: Never use the network.
-        **options: Further arguments of ``SentenceTransformer``: ``prompts``, ``default_prompt_name``,
-            ``similarity_fn_name`` and ``truncate_dim`` for any backend, all others for torch alone.
+        **options: Further arguments of ``SentenceTransformer`` or ``SparseEncoder``: ``prompts``,
+            ``default_prompt_name``, ``similarity_fn_name``, and ``truncate_dim`` or ``max_active_dims``, for any
+            backend, all others for torch alone.
 
     Raises:
         InputError: If the backend is unknown or cannot run the model.
@@ -54,10 +60,29 @@ def load(
         )
     name = str(BUILTIN) if name_or_path is None else locate(str(name_or_path), "sentence-transformers")
     source = Source(name, revision, token, cache_folder, local_files_only).pinned()
-    others = [option for option in options if option not in _STATIC_OPTIONS]
-    if backend == "static" or (backend == "auto" and not others and StaticBackend.fits(source)):
+    sparse = read_model_type(source) == TermsEncoder.model_type
+    found = _static(source, backend, options, sparse=sparse)
+    if found is not None:
+        return found
+    require("torch", "torch", f"the model {name}")
+    return TorchTermsEncoder(source, **options) if sparse else TorchDenseEncoder(source, **options)
+
+
+def _static(
+    source: Source, backend: str, options: dict[str, Any], *, sparse: bool
+) -> DenseEncoder | TermsEncoder | None:
+    """Return the encoder that runs in numpy, if that is asked for, or left open and gives what torch would give."""
+    kind, own, fits = (
+        (StaticTermsEncoder, _SPARSE_OPTIONS, SparseStaticBackend.fits)
+        if sparse
+        else (StaticDenseEncoder, _DENSE_OPTIONS, StaticBackend.fits)
+    )
+    others = [option for option in options if option not in own]
+    if backend == "static":
         if others:
             raise InputError(f"the static backend takes no {', '.join(others)}")
-        return StaticDenseEncoder(source, **options)
-    require("torch", "torch", f"the model {name}")
-    return TorchDenseEncoder(source, **options)
+        return kind(source, **options)
+    if backend != "auto" or others or not fits(source):
+        return None
+    encoder = kind(source, **options)
+    return None if isinstance(encoder, StaticTermsEncoder) and encoder.changed else encoder

@@ -23,6 +23,7 @@ from fourfold.modules.transformer import Transformer
 from fourfold.notices import renamed_keywords
 from fourfold.ops import sparse
 from fourfold.ops.similarity import SimilarityFunction
+from fourfold.ops.terms import check_active, heaviest
 from fourfold.ops.vectors import to_batch
 from fourfold.text import prompts as prompting
 
@@ -71,7 +72,7 @@ class SparseEncoder(EmbeddingModel):
         **kwargs: Unpack[ModelOptions],
     ) -> None:
         self.similarity_fn_name = similarity_fn_name
-        self.max_active_dims = _checked(max_active_dims, "the argument max_active_dims")
+        self.max_active_dims = check_active(max_active_dims, "the argument max_active_dims")
         super().__init__(model_name_or_path, modules=modules, device=device, **kwargs)
         if self.max_active_dims is None:
             encoders = [module for module in self if isinstance(module, SparseAutoEncoder)]
@@ -81,7 +82,7 @@ class SparseEncoder(EmbeddingModel):
         super()._parse_model_config(model_config)
         if self.max_active_dims is None:
             origin = "config_sentence_transformers.json: max_active_dims"
-            self.max_active_dims = _checked(model_config.get("max_active_dims"), origin)
+            self.max_active_dims = check_active(model_config.get("max_active_dims"), origin)
 
     def _get_model_config(self) -> dict[str, Any]:
         config = {**super()._get_model_config(), "similarity_fn_name": self._similarity}
@@ -248,15 +249,10 @@ class SparseEncoder(EmbeddingModel):
             InputTypeError: If it is no tensor.
         """
         _check_tensor(embeddings)
-        if top_k is not None and top_k < 1:
-            raise InputError(f"top_k must be at least 1, got {top_k}")
-        rows = sparse.terms_of(to_batch(embeddings))
         found = []
-        for number in range(len(rows)):
-            terms, weights = rows.row(number)
-            order = (-weights).argsort(kind="stable")[:top_k]
-            tokens = self.tokenizer.convert_ids_to_tokens(terms[order].tolist())
-            found.append(list(zip(tokens, weights[order].tolist(), strict=True)))
+        for terms, weights in heaviest(sparse.terms_of(to_batch(embeddings)), top_k):
+            tokens = self.tokenizer.convert_ids_to_tokens(terms.tolist())
+            found.append(list(zip(tokens, weights.tolist(), strict=True)))
         return found[0] if embeddings.ndim == 1 else found
 
     @staticmethod
@@ -313,10 +309,3 @@ def _check_tensor(embeddings: Any) -> None:
         raise InputTypeError(f"embeddings must be a tensor, got {type(embeddings).__name__}")
     if embeddings.ndim not in (1, 2):
         raise InputError(f"embeddings must be [width] or [rows, width], got the shape {list(embeddings.shape)}")
-
-
-def _checked(most: Any, origin: str) -> int | None:
-    """Return the bound of active dimensions; raises :class:`~fourfold.errors.InputError` unless it is one."""
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        raise InputError(f"{origin} must be a positive whole number or None, got {most!r}")
-    return most

@@ -52,10 +52,15 @@ def _converted(rows: Any, argument: str) -> Terms:
     return Terms.of(np.asarray(rows))
 
 
-def check_active(most: int | None) -> None:
-    """Raise :class:`~fourfold.errors.InputError` unless ``max_active_dims`` leaves a row something."""
-    if most is not None and most < 1:
-        raise InputError(f"max_active_dims must be at least 1, got {most}")
+def check_active(most: Any, origin: str = "max_active_dims") -> int | None:
+    """Return how many entries a row keeps, or None for all.
+
+    Raises:
+        InputError: Unless it is a whole number above 0 or None; the message calls it ``origin``.
+    """
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise InputError(f"{origin} must be a whole number of at least 1, or None; got {most!r}")
+    return most
 
 
 def strongest(rows: Terms, most: int | None) -> Terms:
