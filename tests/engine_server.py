@@ -1,4 +1,4 @@
-"""Elasticsearch or OpenSearch in one process: the parts of their HTTP interfaces that sparse search goes through.
+"""Elasticsearch, OpenSearch or Qdrant in one process: the parts of their HTTP interfaces that sparse search takes.
 
 Indexes live in memory. Documents can be found after a refresh, features must be positive numbers whose names have no
 dot (Elasticsearch), a query is what each of the two servers takes, and what is not right is refused as they refuse it.
@@ -7,6 +7,7 @@ dot (Elasticsearch), a query is what each of the two servers takes, and what is 
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 import threading
@@ -157,6 +158,46 @@ class EngineServer:
             if met:
                 scores[key] = sum(tokens[token] * doc[family][token] for token in met)
         return scores
+
+
+class QdrantServer(EngineServer):
+    """Qdrant at its slowest: points of a request that does not wait for them are not taken in before the search."""
+
+    def __init__(self) -> None:
+        super().__init__("qdrant")
+        self.points: dict[str, dict[int, dict[int, float]]] = {}
+
+    def answer(self, method: str, path: str, lines: list[Any]) -> dict[str, Any]:
+        path, _, options = path.partition("?")
+        parts = path.strip("/").split("/")
+        if parts == [""]:
+            return {"title": "qdrant", "version": importlib.metadata.version("qdrant-client")}
+        name = parts[1]
+        if method == "PUT" and len(parts) == 2:
+            assert list(lines[0]["sparse_vectors"]) == ["text"]
+            self.points[name] = {}
+            return {"result": True, "status": "ok", "time": 0.0}
+        if (method, parts[2:]) == ("PUT", ["points"]):
+            if options == "wait=true":
+                for point in lines[0]["points"]:
+                    self.points[name][point["id"]] = self.entries(point["vector"]["text"])
+            return {"result": {"operation_id": 0, "status": "completed"}, "status": "ok", "time": 0.0}
+        assert (method, parts[2:]) == ("POST", ["points", "query", "batch"])
+        found = [{"points": self.nearest(name, asked)} for asked in lines[0]["searches"]]
+        return {"result": found, "status": "ok", "time": 0.0}
+
+    def entries(self, vector: dict[str, Any]) -> dict[int, float]:
+        return dict(zip(vector["indices"], vector["values"], strict=True))
+
+    def nearest(self, name: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        query = self.entries(asked["query"]["nearest"])
+        assert asked["using"] == "text"
+        scores = {}
+        for number, row in self.points[name].items():
+            if met := query.keys() & row.keys():
+                scores[number] = sum(query[term] * row[term] for term in met)
+        best = sorted(scores, key=lambda number: -scores[number])[: asked["limit"]]
+        return [{"id": number, "version": 0, "score": scores[number]} for number in best]
 
 
 class Handler(BaseHTTPRequestHandler):

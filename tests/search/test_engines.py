@@ -3,7 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
-from tests.engine_server import EngineServer
+from tests.engine_server import EngineServer, QdrantServer
 from tests.tolerances import FORMULA_LARGE
 
 from fourfold.errors import InputError, MissingExtraError
@@ -106,6 +106,16 @@ def test_qdrant_gets_a_corpus_in_rounds_and_queries_in_batches(sparse, monkeypat
     monkeypatch.setattr(qdrant, "_QUERIES_SENT", 2)
     found, _ = semantic_search_qdrant(sparse(QUERIES), sparse(CORPUS), top_k=5, location=":memory:")
     assert_hits(found, exact(QUERIES, CORPUS, 5))
+
+
+def test_a_qdrant_server_is_waited_for(sparse):
+    many = np.concatenate([CORPUS] * 15)
+    with QdrantServer() as server:
+        found, _ = semantic_search_qdrant(sparse(QUERIES), sparse(CORPUS), top_k=5, url=server.url)
+        semantic_search_qdrant(sparse(QUERIES), sparse(many), url=server.url)
+    assert_hits(found, exact(QUERIES, CORPUS, 5))
+    sent = [len(request.lines[0]["points"]) for request in server.requests if "/points?" in request.path]
+    assert sent == [80, 1000, 200]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
