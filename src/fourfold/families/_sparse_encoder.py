@@ -183,6 +183,7 @@ class StaticTermsEncoder(TermsEncoder):
         super().__init__(source, config)
         most = config.extra.get("max_active_dims") if max_active_dims is None else max_active_dims
         self.max_active_dims = check_active(most)
+        self._tables: dict[str | None, Source | None] = {}
         self._opened: dict[Source, SparseStaticBackend] = {}
         queries = self._static("query")
         if queries is None:
@@ -207,7 +208,9 @@ class StaticTermsEncoder(TermsEncoder):
 
     def _static(self, task: str | None) -> SparseStaticBackend | None:
         """Return what looks up the texts of a task; None if their route is another."""
-        table = table_of(self._source, task)
+        if task not in self._tables:
+            self._tables[task] = table_of(self._source, task)
+        table = self._tables[task]
         if table is None:
             return None
         if table not in self._opened:

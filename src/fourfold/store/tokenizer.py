@@ -22,6 +22,8 @@ _NORMALIZER = {
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
+# Tokens that these classes have, named or not.
+_BERTS = ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
 # Classes that take a tokenizer as the file has it.
 _PLAIN = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
@@ -73,14 +75,15 @@ class SavedTokenizer:
 def _changes(base: Tokenizer, settings: dict[str, Any]) -> str:
     """Return what the settings ask for beside the file, which transformers builds in when it loads a tokenizer."""
     known = {token.content for token in base.get_added_tokens_decoder().values()}
-    new = [token for token in dict.fromkeys(_named(settings)) if token not in known]
+    normalizer = base.normalizer
+    remade = settings.get("tokenizer_class") not in (None, *_PLAIN) and type(normalizer).__name__ == "BertNormalizer"
+    named = dict.fromkeys([*_named(settings), *(_BERTS if remade else ())])
+    new = [token for token in named if token not in known]
     if new:
         return f"adds the tokens {', '.join(map(repr, new))}"
-    normalizer = base.normalizer
-    if settings.get("tokenizer_class") not in (None, *_PLAIN) and type(normalizer).__name__ == "BertNormalizer":
-        for setting, name in _NORMALIZER.items():
-            if setting in settings and settings[setting] != getattr(normalizer, name):
-                return f"sets {setting} to {settings[setting]!r}"
+    for setting, name in _NORMALIZER.items() if remade else ():
+        if setting in settings and settings[setting] != getattr(normalizer, name):
+            return f"sets {setting} to {settings[setting]!r}"
     return "splits special tokens" if settings.get("split_special_tokens") else ""
 
 
