@@ -7,7 +7,7 @@ from tests import tolerances
 from tests.support import TEXTS, needs_packing, wordpiece
 
 from fourfold import SentenceTransformer
-from fourfold.backends.torch import TorchBackend
+from fourfold.backends.torch import TorchBackend, _moved_features
 from fourfold.containers import Tokens
 from fourfold.errors import InputError, ShapeError
 from fourfold.modules import (
@@ -19,7 +19,7 @@ from fourfold.modules import (
     StaticEmbedding,
     Transformer,
 )
-from fourfold.modules._router_rows import Part, Parts, PerRow, Routed, divide, merge
+from fourfold.modules._router_rows import PARTS, Part, Parts, PerRow, Routed, divide, merge
 from fourfold.modules.router import Router
 from fourfold.testing import WIDTH, checkpoint, tiny_folder
 
@@ -346,3 +346,16 @@ def test_pooling_leaves_out_each_routes_own_prompt(bert, roberta):
     close(model.encode(inputs, prompt=prompt), apart(model, inputs, prompt=prompt))
     rows = model.encode(inputs, prompt=prompt, output_value=None)  # padded
     close(np.stack([row["sentence_embedding"] for row in rows]), apart(model, inputs, prompt=prompt))
+
+
+def test_features_of_every_way_are_moved():
+    """``meta`` stands for a device that is not the CPU."""
+    router = Router.for_query_document([static(0)], [static(1)])
+    features = router.pack(router.tokenise(MIXED))
+    moved = _moved_features(features, torch.device("meta"))
+    assert [part.rows.tolist() for part in moved[PARTS].parts] == [part.rows.tolist() for part in features[PARTS].parts]
+    kinds = {
+        value.device.type for part in moved[PARTS].parts for value in part.features.values() if torch.is_tensor(value)
+    }
+    assert kinds == {"meta"}
+    assert moved["task"] == TASKS

@@ -365,6 +365,18 @@ def test_static_weights_of_a_json_file(theirs, folders, tmp_path):
     assert got.get_config_dict() == want.get_config_dict()
 
 
+def test_a_word_that_the_tokenizer_lacks_leaves_the_unknown_tokens_weight_alone(theirs, folders, tmp_path):
+    """The older library gives its weight to the unknown token, which then stands for every unknown word of a query."""
+    (tmp_path / "idf.json").write_text(json.dumps({"[UNK]": 1.5, "nowhere": 9.0}))
+    got, wanted = (
+        home.SparseStaticEmbedding.from_json(str(tmp_path / "idf.json"), tokenizer(folders["bert"])).weight
+        for home in (modules, theirs)
+    )
+    unknown = tokenizer(folders["bert"]).unk_token_id
+    assert (got[unknown], wanted[unknown]) == (1.5, 9.0)
+    assert got.count_nonzero() == wanted.count_nonzero() == 1
+
+
 def test_settings_may_name_a_json_file_instead_of_weights(st, folders, tmp_path):
     """Theirs looks for it where the process runs, ours in the folder."""
     file = tmp_path / "model" / "idf.json"
