@@ -208,3 +208,15 @@ def test_questions_that_are_looked_up_need_no_torch_once_files_are_encoded(root,
         process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
         assert (process.returncode, process.stderr) == (0, "")
         assert process.stdout.splitlines()[-1] == torch_is_loaded
+
+
+def test_the_default_search_imports_nothing_of_sparse_models(root):
+    code = (
+        "import sys; from fourfold.cli.main import main\n"
+        "main(['search', 'owls', 'docs'])\n"
+        "main(['search', 'owls', 'docs'])\n"
+        "found = {'fourfold.families._sparse_encoder', 'fourfold.search.maxscore', 'torch', 'PIL'} & set(sys.modules)\n"
+        "assert not found, found"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert (process.returncode, process.stderr) == (0, "")

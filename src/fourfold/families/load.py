@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fourfold.backends.static import StaticBackend
-from fourfold.backends.static_sparse import SparseStaticBackend
 from fourfold.errors import InputError, did_you_mean, require
 from fourfold.families._dense_encoder import DenseEncoder, StaticDenseEncoder, TorchDenseEncoder
-from fourfold.families._sparse_encoder import StaticTermsEncoder, TermsEncoder, TorchTermsEncoder
 from fourfold.store.manifest import read_model_type
 from fourfold.store.source import Source, locate
+
+if TYPE_CHECKING:
+    from fourfold.families._sparse_encoder import TermsEncoder
 
 # What a model can be told that is nothing of torch's.
 _SETTINGS = ("prompts", "default_prompt_name", "similarity_fn_name")
 _DENSE_OPTIONS = (*_SETTINGS, "truncate_dim")
 _SPARSE_OPTIONS = (*_SETTINGS, "max_active_dims")
+_SPARSE_FAMILY = "SparseEncoder"
 BACKENDS = ("auto", "static", "torch")
 BUILTIN = Path(__file__).parent.parent / "builtin" / "dense"
 
@@ -60,29 +63,33 @@ def load(
         )
     name = str(BUILTIN) if name_or_path is None else locate(str(name_or_path), "sentence-transformers")
     source = Source(name, revision, token, cache_folder, local_files_only).pinned()
-    sparse = read_model_type(source) == TermsEncoder.model_type
-    found = _static(source, backend, options, sparse=sparse)
-    if found is not None:
-        return found
-    require("torch", "torch", f"the model {name}")
-    return TorchTermsEncoder(source, **options) if sparse else TorchDenseEncoder(source, **options)
+    return (_sparse if read_model_type(source) == _SPARSE_FAMILY else _dense)(source, backend, options)
 
 
-def _static(
-    source: Source, backend: str, options: dict[str, Any], *, sparse: bool
-) -> DenseEncoder | TermsEncoder | None:
-    """Return the encoder that runs in numpy, if that is asked for, or left open and gives what torch would give."""
-    kind, own, fits = (
-        (StaticTermsEncoder, _SPARSE_OPTIONS, SparseStaticBackend.fits)
-        if sparse
-        else (StaticDenseEncoder, _DENSE_OPTIONS, StaticBackend.fits)
-    )
+def _dense(source: Source, backend: str, options: dict[str, Any]) -> DenseEncoder:
+    if _is_static(backend, options, _DENSE_OPTIONS, lambda: StaticBackend.fits(source)):
+        return StaticDenseEncoder(source, **options)
+    require("torch", "torch", f"the model {source.name}")
+    return TorchDenseEncoder(source, **options)
+
+
+def _sparse(source: Source, backend: str, options: dict[str, Any]) -> TermsEncoder:
+    # Imported here, for the built-in model is to be ready soon.
+    from fourfold.backends.static_sparse import SparseStaticBackend
+    from fourfold.families._sparse_encoder import StaticTermsEncoder, TorchTermsEncoder
+
+    if _is_static(backend, options, _SPARSE_OPTIONS, lambda: SparseStaticBackend.fits(source)):
+        encoder = StaticTermsEncoder(source, **options)
+        # What torch would not give alike is left to torch, unless numpy is asked for.
+        if backend == "static" or not encoder.changed:
+            return encoder
+    require("torch", "torch", f"the model {source.name}")
+    return TorchTermsEncoder(source, **options)
+
+
+def _is_static(backend: str, options: dict[str, Any], own: Collection[str], fits: Callable[[], bool]) -> bool:
+    """Whether numpy is asked for, or left open and able to run the model with such options."""
     others = [option for option in options if option not in own]
-    if backend == "static":
-        if others:
-            raise InputError(f"the static backend takes no {', '.join(others)}")
-        return kind(source, **options)
-    if backend != "auto" or others or not fits(source):
-        return None
-    encoder = kind(source, **options)
-    return None if isinstance(encoder, StaticTermsEncoder) and encoder.changed else encoder
+    if backend == "static" and others:
+        raise InputError(f"the static backend takes no {', '.join(others)}")
+    return backend == "static" or (backend == "auto" and not others and fits())
