@@ -253,9 +253,9 @@ def _double(vectors: Any) -> Any:
 def _manhattan(a: Tensor, b: Tensor) -> Tensor:
     """Return minus L1 distances: the lengths of both rows, less twice what they share; summed in float64."""
     first, second = (_double(Entries.of(v)) for v in (a, b))
-    scores = 2 * _shared(first, second)
-    scores = scores - first.sums(first.weight.abs())[:, None] - second.sums(second.weight.abs())
-    return scores.clamp(max=0).to(a.dtype)
+    scores = _shared(first, second).mul_(2)
+    scores.sub_(first.sums(first.weight.abs())[:, None]).sub_(second.sums(second.weight.abs()))
+    return scores.to(a.dtype).clamp(max=0)
 
 
 def _shared(a: Entries, b: Entries) -> Tensor:
