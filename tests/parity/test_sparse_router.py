@@ -10,6 +10,7 @@ from tests.support import TEXTS
 from tests.tolerances import PACKED
 from transformers import AutoTokenizer
 
+import fourfold
 from fourfold import SparseEncoder
 from fourfold.testing import WIDTH, checkpoint
 
@@ -211,6 +212,36 @@ def test_rows_of_different_tasks_are_the_older_librarys_in_calls_of_their_own(la
     np.testing.assert_allclose(
         dense(ours.encode(mixed)), np.stack([dense(theirs.encode(item)) for item in mixed]), rtol=0, atol=PACKED
     )
+
+
+STATIC = (inference_free, inference_free_by_default_query, two_tables, one_table, nested)
+
+
+def test_numpy_encoders_give_the_older_librarys_rows(layout):
+    build, (_, theirs), folder = layout
+    encoder = fourfold.load(folder / "theirs", **({} if build in STATIC else {"device": "cpu"}))
+    assert encoder.backend == ("static" if build in STATIC else "torch")
+    mixed = TEXTS if build is heads else [{("query", "document")[i % 2]: text} for i, text in enumerate(TEXTS)]
+    wanted = np.stack([dense(theirs.encode(item)) for item in mixed])
+    for rows in (
+        encoder.encode(mixed).dense(),
+        [row.dense()[0] for row in encoder.encode_stream(iter(mixed), window=3)],
+    ):
+        np.testing.assert_allclose(rows, wanted, rtol=0, atol=PACKED)
+    for name, call in CALLS.items():
+        if name != "active queries":  # which asks for dense tensors
+            np.testing.assert_allclose(
+                call(encoder).dense(),
+                dense(call(theirs)).reshape(-1, wanted.shape[1]),
+                rtol=0,
+                atol=PACKED,
+                err_msg=name,
+            )
+    rows = [model.encode_query(TEXTS) for model in (encoder, theirs)]
+    for name in ("similarity", "similarity_pairwise"):
+        got, want = (getattr(model, name)(some, some) for model, some in zip((encoder, theirs), rows, strict=True))
+        np.testing.assert_allclose(got, want, rtol=PACKED, atol=PACKED)
+    assert encoder.sparsity(rows[0]) == pytest.approx(theirs.sparsity(rows[1]))
 
 
 # -- folders that no saving writes -------------------------------------------------------------------------------------
