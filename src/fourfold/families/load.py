@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from fourfold.backends.static import StaticBackend
 from fourfold.errors import InputError, did_you_mean, require
@@ -25,6 +25,10 @@ BACKENDS = ("auto", "static", "torch")
 BUILTIN = Path(__file__).parent.parent / "builtin" / "dense"
 
 
+@overload
+def load(name_or_path: None = ..., **options: Any) -> DenseEncoder: ...
+@overload
+def load(name_or_path: str | os.PathLike[str], **options: Any) -> Any: ...  # the folder tells which of the two
 def load(
     name_or_path: str | os.PathLike[str] | None = None,
     *,

@@ -48,7 +48,7 @@ class RouterInputs(InputModule):
         if stated is None:
             return [((task, modality or _modality(inputs)), np.arange(len(inputs)), list(inputs))]
         names = np.array([*stated, ""], dtype=object)[:-1]  # one-dimensional whatever the names are
-        groups = []
+        groups: list[tuple[Way, NDArray[np.int64], list[Any]]] = []
         for name in dict.fromkeys(stated):
             rows = np.flatnonzero(names == name)
             items = [inputs[row][name] for row in rows]
