@@ -51,7 +51,7 @@ class RouterInputs(InputModule):
         groups: list[tuple[Way, NDArray[np.int64], list[Any]]] = []
         for name in dict.fromkeys(stated):
             rows = np.flatnonzero(names == name)
-            items = [inputs[row][name] for row in rows]
+            items = [inputs[row][name] for row in rows.tolist()]
             groups.append(((name, modality or _modality(items)), rows, items))
         return groups
 
