@@ -6,7 +6,8 @@ from tests.support import TEXTS, saved_with
 import fourfold
 from fourfold import SentenceTransformer
 from fourfold.errors import FourfoldError, InputError
-from fourfold.testing import tiny_folder
+from fourfold.modules import Router
+from fourfold.testing import tiny, tiny_folder
 
 
 def test_a_static_folder_runs_in_numpy_and_others_in_torch():
@@ -98,3 +99,36 @@ def test_a_saved_similarity_of_another_family_is_ignored(tmp_path):
 def test_an_unknown_option_is_refused():
     with pytest.raises(TypeError, match="wrong"):
         fourfold.load(tiny_folder(), wrong=1)
+
+
+def test_queries_and_documents_go_their_own_ways(tmp_path):
+    parts = [tiny("dense", "static", seed=seed)[0] for seed in (0, 1)]
+    SentenceTransformer(modules=[Router.for_query_document([parts[0]], [parts[1]])], device="cpu").save(tmp_path / "m")
+    encoder, model = fourfold.load(tmp_path / "m"), SentenceTransformer(str(tmp_path / "m"), device="cpu")
+    for call in (
+        lambda m: m.encode_query(TEXTS),
+        lambda m: m.encode_document(TEXTS),
+        lambda m: m.encode(TEXTS, task="query"),
+        lambda m: m.encode([{"query": "a"}, {"document": "b"}]),
+        lambda m: np.stack(list(m.encode_stream(TEXTS, task="query"))),
+    ):
+        np.testing.assert_array_equal(call(encoder), call(model))
+    assert np.abs(encoder.encode_query(TEXTS) - encoder.encode_document(TEXTS)).max() > 0.1
+    with pytest.raises(TypeError, match="task"):
+        encoder.encode_query(TEXTS, task="document")
+
+
+def test_a_prompt_of_ones_own_is_no_cause_for_a_warning(caplog):
+    fourfold.load(tiny_folder("dense", "static")).encode_query("a", prompt="own ")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "backend"),
+    [("sparse", "bert", "torch"), ("sparse", "static", "static"), ("dense", "static", "static")],
+)
+def test_the_family_is_the_folders(kind, name, backend):
+    encoder = fourfold.load(tiny_folder(kind, name))
+    assert (encoder.backend, encoder.model_type) == (
+        backend, {"sparse": "SparseEncoder", "dense": "SentenceTransformer"}[kind],
+    )  # fmt: skip
