@@ -7,6 +7,7 @@ to what these have positions for; everything else is as the models' repositories
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ class Part:
         weights: Shapes of its tensors.
         pickled: Whether they lie in ``pytorch_model.bin`` rather than ``model.safetensors``.
         entry: Further keys of the entry.
+        counts: Shapes of its tensors of whole numbers, which are zeros.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Part:
     weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
     pickled: bool = False
     entry: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ class Published:
         backbone: Changed keys of the checkpoint's ``config.json``.
         dtype: Data type of the checkpoint's weights.
         files: Further files: objects are written as JSON.
+        within: Parts of parts, such as those of a Router: they have a folder each, and no entry in ``modules.json``.
+        tokenizers: Folders that hold a copy of the checkpoint's tokenizer.
+        listed: Whether there is a ``modules.json``.
         trust: Whether the folder holds code that it needs.
         encodes: How to encode texts besides the three methods, by a name.
     """
@@ -71,6 +77,9 @@ class Published:
     backbone: dict[str, Any] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
     files: dict[str, Any] = field(default_factory=dict)
+    within: tuple[Part, ...] = ()
+    tokenizers: tuple[str, ...] = ()
+    listed: bool = True
     trust: bool = False
     encodes: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
 
@@ -95,18 +104,29 @@ def write(row: Published, folder: Path) -> None:
         write_json(folder / row.inside / row.settings_file, row.transformer)
     if row.config is not None:
         write_json(folder / "config_sentence_transformers.json", row.config)
-    entries = []
-    for i, part in enumerate(row.parts):
-        kind = f"{ST}{part.kind}" if part.kind.startswith(".") else part.kind
-        entries.append({"idx": i, "name": str(i), "path": part.path, "type": kind, **part.entry})
-        write_part(folder / part.path, part, seed=i)
-    write_json(folder / "modules.json", entries)
+    write_parts(row, folder)
+    for inside in row.tokenizers:
+        (folder / inside).mkdir(parents=True, exist_ok=True)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(folder / row.inside / name, folder / inside / name)
     for name, content in row.files.items():
         if isinstance(content, str):
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(content)
         else:
             write_json(folder / name, content)
+
+
+def write_parts(row: Published, folder: Path) -> None:
+    entries = []
+    for i, part in enumerate(row.parts):
+        kind = f"{ST}{part.kind}" if part.kind.startswith(".") else part.kind
+        entries.append({"idx": i, "name": str(i), "path": part.path, "type": kind, **part.entry})
+        write_part(folder / part.path, part, seed=i)
+    if row.listed:
+        write_json(folder / "modules.json", entries)
+    for i, part in enumerate(row.within):
+        write_part(folder / part.path, part, seed=20 + i)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -120,6 +140,7 @@ def write_part(folder: Path, part: Part, seed: int) -> None:
     if part.weights:
         generator = torch.Generator().manual_seed(seed)
         tensors = {name: torch.randn(shape, generator=generator) / 3 for name, shape in part.weights.items()}
+        tensors |= {name: torch.zeros(shape, dtype=torch.long) for name, shape in part.counts.items()}
         folder.mkdir(parents=True, exist_ok=True)
         if part.pickled:
             torch.save(tensors, folder / "pytorch_model.bin")
