@@ -6,9 +6,9 @@ import torch
 from tests import tolerances
 from tests.support import TEXTS, load
 
-from fourfold import SentenceTransformer
+from fourfold import SentenceTransformer, SparseEncoder
 from fourfold.modules import Normalize, StaticEmbedding
-from fourfold.testing import tiny, tiny_folder
+from fourfold.testing import WIDTH, tiny, tiny_folder
 
 pytest.importorskip("mergekit")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of its imports, on what transformers renamed
@@ -168,3 +168,32 @@ def test_without_mergekit_it_says_what_to_install(monkeypatch, models):
     monkeypatch.setattr(errors, "_installed", lambda package: package != "mergekit")
     with pytest.raises(ImportError, match="fourfold\\[merge\\]"):
         SentenceTransformer.merge(models)
+
+
+@pytest.mark.parametrize("kind", ["bert", "qwen3", "static"])
+def test_sparse_models_are_merged_too(kind, tmp_path):
+    pair = [tiny("sparse", kind, seed=seed) for seed in range(2)]
+    pair[0].encode(TEXTS)  # now its pooling knows the size of the vocabulary, and the other's does not
+    if kind == "qwen3":
+        pair[0][2].stats_last_nonzero += 3
+        pair[1][2].stats_last_nonzero[1:] += 5
+    merged = SparseEncoder.merge(pair)
+    if kind == "qwen3":
+        assert merged[2].stats_last_nonzero.tolist() == [0, *[3] * (4 * WIDTH - 1)]
+    states = [model.state_dict() for model in pair]
+    for name, tensor in merged.state_dict().items():
+        if tensor.is_floating_point():
+            assert close(tensor, (states[0][name] + states[1][name]) / 2), name
+    assert merged.model_card_data.get_default_model_name() == pair[0].model_card_data.get_default_model_name()
+    want = merged.encode(TEXTS).to_dense()
+    merged.save(tmp_path / "m")
+    assert torch.equal(SparseEncoder(str(tmp_path / "m"), device="cpu").encode(TEXTS).to_dense(), want)
+
+
+def test_sparse_models_with_other_settings_are_not_merged():
+    pair = [tiny("sparse"), tiny("sparse", seed=1)]
+    pair[1][1].activation_function = "log1p_relu"
+    with pytest.raises(ValueError, match=r"'1' of model 1 has other settings.*activation_function"):
+        SparseEncoder.merge(pair)
+    with pytest.raises(TypeError, match="SparseEncoder"):
+        SparseEncoder.merge([tiny("sparse"), tiny()])

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 # What two configs may differ in: where they were saved, and as what.
 _INCIDENTAL = {"architectures", "transformers_version", "dtype", "torch_dtype"}
+# For how many steps of a training each unit of a sparse auto-encoder has been silent.
+_COUNTER = "stats_last_nonzero"
+# What a module finds out by itself when it first runs; None is not a different answer.
+_FOUND_OUT = {"embedding_dimension"}
 
 
 class Merging(nn.Module):
@@ -82,6 +86,7 @@ class Merging(nn.Module):
         loaded = [_model_of(cls, item, load_kwargs) for item in items]
         check_alike(loaded)
         states = [{name: tensor.to(device) for name, tensor in model.state_dict().items()} for model in loaded]
+        _share_counters(states)
         with torch.no_grad():
             merged = merge_state_dicts(
                 states, chosen, parameters=_with_defaults(chosen, parameters), base=base, batch_options=batch_options,
@@ -131,12 +136,23 @@ def _with_defaults(method: Any, parameters: Mapping[str, Any] | None) -> dict[st
     return given
 
 
+def _share_counters(states: Sequence[dict[str, Tensor]]) -> None:
+    """Give all models the same counters, which are no weights: a unit is as alive as in the liveliest of them."""
+    for name in [name for name in states[0] if name.rpartition(".")[2] == _COUNTER]:
+        least = torch.stack([state[name] for state in states]).amin(0)
+        for state in states:
+            state[name] = least
+
+
 def _with_weights(first: Any, weights: Mapping[str, Tensor], device: str | torch.device) -> Any:
     """Return a copy of a model with other weights, in evaluation mode and with a card of its own."""
     model = copy.deepcopy(first)
     for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers()):
         if name in weights:
-            tensor.data = weights[name]  # the tensor stays the same object, so what is tied stays tied
+            value = weights[name]
+            if value.untyped_storage().nbytes() > value.nbytes:  # a piece of a buffer, which could not be saved alone
+                value = value.clone()
+            tensor.data = value  # the tensor stays the same object, so what is tied stays tied
     model._model_card_text = None
     model.model_card_data = model.model_card_data_class()
     model.model_card_data.register_model(model)
@@ -181,13 +197,17 @@ def _check_structure(first: Any, other: Any, number: int) -> None:
     for name, module in itertools.islice(ours.items(), 1, None):  # the first is the model itself
         twin: Any = theirs[name]
         settings = _settings(module)
-        different = sorted(key for key, value in _settings(twin).items() if settings.get(key) != value)
+        different = sorted(key for key, value in _settings(twin).items() if _differ(key, settings.get(key), value))
         if different or settings.keys() != _settings(twin).keys() or module.extra_repr() != twin.extra_repr():
             raise InputError(f"module {name!r} of model {number} has other settings than that of model 0: {different}")
         if _vocabulary(module) != _vocabulary(twin):
             raise InputError(
                 f"the tokenizer of module {name!r} of model {number} has another vocabulary than model 0's"
             )
+
+
+def _differ(key: str, one: Any, other: Any) -> bool:
+    return one != other and not (key in _FOUND_OUT and None in (one, other))
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
