@@ -9,9 +9,13 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from fourfold import SentenceTransformer
-from fourfold.families.model_card import SentenceTransformerModelCardData, generate_model_card
-from fourfold.modules import Pooling, Transformer
+from fourfold import SentenceTransformer, SparseEncoder
+from fourfold.families.model_card import (
+    SentenceTransformerModelCardData,
+    SparseEncoderModelCardData,
+    generate_model_card,
+)
+from fourfold.modules import Pooling, Router, SparseAutoEncoder, Transformer
 from fourfold.testing import WIDTH, checkpoint, tiny, tiny_folder
 
 
@@ -261,6 +265,120 @@ def test_a_saved_card_is_loaded_and_saved_again(model, tmp_path):
 def test_no_card_on_request(model, tmp_path):
     model.save(str(tmp_path / "saved"), create_model_card=False)
     assert not (tmp_path / "saved" / "README.md").exists()
+
+
+# -- sparse encoders ---------------------------------------------------------------------------------------------------
+
+
+def routed(**lengths):
+    """Return a sparse model whose queries are looked up and whose documents run through a model."""
+    looked_up, spelt = [*tiny("sparse", "static")], [*tiny("sparse")]
+    for part, length in ((looked_up[0], lengths.get("query")), (spelt[0], lengths.get("document"))):
+        if length:
+            part.max_seq_length = length
+    return SparseEncoder(modules=[Router.for_query_document(looked_up, spelt)], device="cpu")
+
+
+def beneath_routes():
+    router = Router.for_query_document([*tiny()][2:], [*tiny()][2:])
+    return SparseEncoder(modules=[*[*tiny()][:2], router, SparseAutoEncoder(WIDTH, 40, k=3, k_aux=4)], device="cpu")
+
+
+SPARSE_KINDS = {
+    "SPLADE": (lambda: tiny("sparse"), ["splade"]),
+    "CSR": (lambda: tiny("sparse", "qwen3"), ["csr"]),
+    "Inference-free": (lambda: tiny("sparse", "static"), ["inference-free"]),
+    "Asymmetric Inference-free SPLADE": (routed, ["asymmetric", "inference-free", "splade"]),
+    "Asymmetric CSR": (beneath_routes, ["asymmetric", "csr"]),
+    "": (lambda: SparseEncoder(modules=[*tiny()], device="cpu"), []),
+}
+
+
+@pytest.mark.parametrize("kind", SPARSE_KINDS)
+def test_a_sparse_model_is_tagged_and_called_by_its_modules(kind, tmp_path):
+    make, tags = SPARSE_KINDS[kind]
+    model = make()
+    data, title = model.model_card_data, f"{kind} Sparse Encoder".strip()
+    assert data.tags == ["sentence-transformers", "sparse-encoder", "sparse", *tags]
+    assert data.to_dict()["model_name"] == title
+    text = card_of(model, tmp_path)
+    assert front_of(text) == {
+        "tags": data.tags, "pipeline_tag": "feature-extraction", "library_name": "sentence-transformers"
+    }  # fmt: skip
+    article = "an" if kind[:1] in ("A", "I") else "a"
+    for part in (f"\n# {title}\n", f"This is {article} {title} model.", f"- **Model Type:** {title}\n", "Dot Product"):
+        assert part in text
+    assert SparseEncoderModelCardData().tags == ["sentence-transformers", "sparse-encoder", "sparse"]
+
+
+def test_a_sparse_models_author_has_the_last_word(tmp_path):
+    data = SparseEncoderModelCardData(model_name="Mine", tags=["a"], language="en", license="mit", model_id="me/mine")
+    text = card_of(tiny("sparse", model_card_data=data), tmp_path)
+    assert front_of(text)["tags"] == ["a", "splade"]
+    assert "\n# Mine\n" in text
+    assert "- **Model Type:** SPLADE Sparse Encoder\n" in text
+    assert 'SparseEncoder("me/mine")' in text
+
+
+@pytest.mark.parametrize(
+    ("make", "row", "said"),
+    [
+        (lambda: tiny("sparse"), "154 dimensions", "weights of 154 terms, most of them zero, for"),
+        (lambda: tiny("sparse", max_active_dims=16), "154 dimensions, at most 16 of them active",
+         "weights of 154 terms, at most 16 of them active, for"),
+        (lambda: tiny("sparse", "qwen3"), "128 dimensions, at most 8 of them active",
+         "weights of 128 units, at most 8 of them active, for"),
+        (routed, "154 dimensions", "weights of 154 terms"),
+    ],
+)  # fmt: skip
+def test_the_size_of_sparse_rows_is_in_the_card_of_a_model_that_has_never_run(make, row, said):
+    text = generate_model_card(make())
+    assert f"- **Output Dimensionality:** {row}\n" in text
+    assert said in text
+
+
+def test_routes_are_described(recwarn, caplog):
+    text = generate_model_card(routed())
+    assert "- **Routes:** query (SparseStaticEmbedding); document (Transformer, SpladePooling)\n" in text
+    assert "- **Maximum Sequence Length:** 128 tokens\n" in text
+    model = routed(query=12, document=100)
+    assert "- **Maximum Sequence Length:** 12 tokens (query), 100 tokens (document)\n" in generate_model_card(model)
+    assert model.model_card_data.get_model_specific_metadata()["model_max_length"] == 100
+    assert "max_seq_length" not in caplog.text
+    assert "Routes" not in generate_model_card(tiny("sparse"))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SPARSE_KINDS if kind])
+@pytest.mark.parametrize("prompts", [{}, {"query": "query "}], ids=["none", "query"])
+def test_a_sparse_snippet_runs_and_prints_what_it_says(kind, prompts, tmp_path, capsys):
+    model = SPARSE_KINDS[kind][0]()
+    model.prompts.update(prompts)
+    text = card_of(model, tmp_path, model_name="me/mine").replace('"me/mine"', f'"{tmp_path / "saved"}"')
+    snippet = text.split("```python\n")[1].split("```")[0]
+    exec(snippet, {})
+    printed = [f"# {line}" for line in capsys.readouterr().out.splitlines()]
+    said = [line for line in snippet.splitlines() if line.startswith("# ") and not line.startswith("# From")]
+    assert printed == said
+    assert ("encode_query" in snippet) is (bool(prompts) or "Asymmetric" in kind)
+    # Units of an auto-encoder are no words.
+    assert ("model.decode" in snippet) is ("CSR" not in kind)
+    assert "torch.Size([" in said[0]
+
+
+def test_a_sparse_card_is_kept_and_names_the_model(tmp_path):
+    text = card_of(tiny("sparse", "static"), tmp_path)
+    assert "sparse_encoder_model_id" in text
+    again = SparseEncoder(str(tmp_path / "saved"), device="cpu")
+    again.save(str(tmp_path / "again"), model_name="me/mine")
+    kept = (tmp_path / "again" / "README.md").read_text(encoding="utf-8")
+    assert kept == text.replace("sparse_encoder_model_id", "me/mine")
+
+
+def test_a_sparse_card_without_results():
+    data = SparseEncoderModelCardData(generate_widget_examples=False)
+    text = generate_model_card(tiny("sparse", model_card_data=data))
+    assert "model.decode(embeddings[0], top_k=5)" in text
+    assert "# torch.Size" not in text
 
 
 # -- what a training notes down ----------------------------------------------------------------------------------------

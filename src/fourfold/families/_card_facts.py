@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from fourfold.families import _card_results
+from fourfold.modules.router import Router
 from fourfold.store._card_training import Dataset, Training
 from fourfold.store.card import Facts
 
@@ -73,22 +74,21 @@ def class_names(modules: Iterable[Any]) -> set[str]:
 def routes(model: Any) -> dict[str, Any]:
     """Return the chains of modules between which the first module chooses, by name; none for most models."""
     first = model._first_module()
-    return dict(first.sub_modules.items()) if "Router" in class_names([first]) else {}
+    return dict(first.sub_modules.items()) if isinstance(first, Router) else {}
 
 
 def lengths(model: Any) -> dict[str, Any]:
     """Return the most tokens that each route takes, where they differ."""
-    found = {name: getattr(chain[0], "max_seq_length", None) for name, chain in routes(model).items()}
+    found = model._first_module().lengths if routes(model) else {}
     return found if len(set(found.values())) > 1 else {}
 
 
 def metadata(model: Any) -> dict[str, Any]:
     """Return what a card says of the model itself."""
     first = model._first_module()
-    apart = [length for length in lengths(model).values() if length is not None]
     name = getattr(model, "similarity_fn_name", None)
     return {
-        "model_max_length": max(apart, default=None) if apart else model.max_seq_length,
+        "model_max_length": model._longest(),
         "model_string": repr(model),
         "supported_modalities": [_modality(kind) for kind in model.modalities],
         "query_length": getattr(first, "query_length", None),

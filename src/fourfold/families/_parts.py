@@ -63,6 +63,12 @@ class Parts(nn.Module):
     def max_seq_length(self, value: int | None) -> None:
         self._first_module().max_seq_length = value
 
+    def _longest(self) -> Any:
+        """Return :attr:`max_seq_length`, without a word about routes that differ."""
+        first = self._first_module()
+        known = [length for length in first.lengths.values() if length is not None] if isinstance(first, Router) else []
+        return max(known) if known else self.max_seq_length
+
     def get_max_seq_length(self) -> Any:
         """Return :attr:`max_seq_length`."""
         return self.max_seq_length

@@ -67,7 +67,7 @@ def budget_for(backend: TorchBackend, batch_size: int, kinds: Sequence[str] | No
     """
     if not backend.tokenises:
         return Budget(tokens=2**62, rows=batch_size)
-    length = backend.model.max_seq_length
+    length = backend.model._longest()
     length = _USUAL_LENGTH if length is None or length > 10**6 else int(length)
     best = backend.best_tokens if kinds is None else max(map(backend.best_tokens_on, kinds))
     return Budget(min(batch_size * max(length, 1), best), padded=not backend.packed)

@@ -180,10 +180,14 @@ class Router(RouterInputs):
         return next((tokenizer for tokenizer in found if tokenizer is not None), None)
 
     @property
+    def lengths(self) -> dict[str, Any]:
+        """Longest input of each route in tokens; None where nothing limits it."""
+        return {name: getattr(chain[0], "max_seq_length", None) for name, chain in self._chains.items() if len(chain)}
+
+    @property
     def max_seq_length(self) -> Any:
         """Longest input in tokens: the routes' common one, or the largest; None if no route limits it."""
-        lengths = [getattr(first, "max_seq_length", None) for first in self._firsts]
-        known = list(dict.fromkeys(length for length in lengths if length is not None))
+        known = list(dict.fromkeys(length for length in self.lengths.values() if length is not None))
         if len(known) > 1:
             warn_once(logger, f"the routes have different max_seq_length: {known}; the largest is shown")
         return max(known, default=None)
