@@ -6,7 +6,7 @@ import torch
 from tests import tolerances
 from tests.support import TEXTS, load
 
-from fourfold import SentenceTransformer
+from fourfold import SentenceTransformer, SparseEncoder
 from fourfold.modules import StaticEmbedding
 from fourfold.testing import tiny, tiny_folder
 
@@ -124,3 +124,40 @@ def test_a_method_that_the_backbone_lacks():
         tiny().active_adapters()
     with pytest.raises(AttributeError, match="no method active_adapter"):
         tiny().active_adapter()
+
+
+@pytest.mark.parametrize("architecture", ["bert", "modernbert", "roberta", "qwen3"])
+def test_sparse_models_take_adapters(architecture, tmp_path):
+    names = {"qwen3": ["q_proj"], "modernbert": ["Wqkv"]}.get(architecture, ["query"])
+    folder = tmp_path / "base"
+    tiny("sparse", architecture).save(folder)
+    model = SparseEncoder(str(folder), device="cpu")
+    before = model.encode(TEXTS).to_dense().numpy()
+    torch.manual_seed(3)
+    model.add_adapter(peft.LoraConfig(target_modules=names, r=4, init_lora_weights=False))
+    got = model.encode(TEXTS).to_dense().numpy()
+    assert np.abs(got - before).max() > 1e-3
+    with torch.inference_mode():
+        rows = [model(model.preprocess([text]))["sentence_embedding"] for text in TEXTS]
+    want = np.concatenate([row.numpy() for row in rows])
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerances.PACKED * np.abs(want).max())
+    model.save(tmp_path / "adapted")
+    assert (tmp_path / "adapted" / "adapter_model.safetensors").is_file()
+    again = SparseEncoder(str(tmp_path / "adapted"), device="cpu").encode(TEXTS).to_dense().numpy()
+    np.testing.assert_allclose(again, got, rtol=0, atol=tolerances.BATCH * np.abs(want).max())
+    model.disable_adapters()
+    plain = model.encode(TEXTS).to_dense().numpy()
+    np.testing.assert_allclose(plain, before, rtol=0, atol=tolerances.BATCH * np.abs(want).max())
+
+
+def test_an_adapter_on_the_vocabulary_counts():
+    model = tiny("sparse")
+    before = model.encode(TEXTS).to_dense().numpy()
+    torch.manual_seed(3)
+    model.add_adapter(peft.LoraConfig(target_modules=["decoder"], r=4, init_lora_weights=False))
+    got = model.encode(TEXTS).to_dense().numpy()
+    assert np.abs(got - before).max() > 1e-3
+    with torch.inference_mode():
+        rows = [model(model.preprocess([text]))["sentence_embedding"] for text in TEXTS]
+    want = np.concatenate([row.numpy() for row in rows])
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerances.PACKED * np.abs(want).max())

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-from fourfold import SentenceTransformer
+from fourfold import SentenceTransformer, SparseEncoder
 from fourfold.errors import InputError, MissingFileError
+from fourfold.modules import SparseStaticEmbedding
 from fourfold.testing import tiny, tiny_folder
 
 # The hub's client hands files to its HTTP library in a way that the library deprecates.
@@ -47,6 +48,46 @@ def test_a_transformer_is_pushed_and_loaded(hub, tmp_path):
     np.testing.assert_allclose(loaded.encode(TEXTS), model.encode(TEXTS), atol=1e-6)
     assert (cache / "models--me--bert").is_dir()
     assert not list(hub.cache.glob("models--*/snapshots"))
+
+
+@pytest.mark.parametrize("kind", ["bert", "qwen3", "static"])
+def test_sparse_models_are_pushed_and_loaded(hub, kind):
+    model = tiny("sparse", kind, max_active_dims=5)
+    model.push_to_hub("me/sparse", token=TOKEN)
+    assert hub.head("me/sparse").message == "Add new SparseEncoder model"
+    assert b'model = SparseEncoder("me/sparse")' in hub.files("me/sparse")["README.md"]
+    loaded = SparseEncoder("me/sparse", device="cpu")
+    assert loaded.max_active_dims == 5
+    wanted = model.encode(TEXTS).to_dense().numpy()
+    np.testing.assert_allclose(loaded.encode(TEXTS).to_dense().numpy(), wanted, atol=1e-5)
+    hub.add("sparse-encoder/short", hub.files("me/sparse"))
+    short = SparseEncoder("short", device="cpu")
+    np.testing.assert_allclose(short.encode(TEXTS).to_dense().numpy(), wanted, atol=1e-5)
+
+
+def test_a_sparse_model_is_pushed_under_the_older_name_and_reviewed(hub, caplog):
+    model = tiny("sparse", "static")
+    model.save_to_hub("me/older", token=TOKEN)
+    assert hub.head("me/older").message == "Add new model."
+    assert "save_to_hub is deprecated" in caplog.text
+    model.push_to_hub("me/older", token=TOKEN, exist_ok=True, create_pr=True)
+    commit = hub.head("me/older", "refs/pr/1")
+    scope: dict = {}
+    exec(commit.description.split("```python\n")[1].split("```")[0], scope)
+    assert isinstance(scope["model"], SparseEncoder)
+
+
+def test_weights_of_tokens_are_fetched_by_the_name_of_their_repository(hub):
+    tokenizer = tiny("sparse", "static").tokenizer
+    hub.add("me/weights", {"idf.json": json.dumps({"the": 2.5, "text": 1.5}).encode()})
+    module = SparseStaticEmbedding.from_json("me/weights", tokenizer, frozen=True)
+    model = SparseEncoder(modules=[module], device="cpu")
+    assert model.decode(model.encode("the short text")) == [("the", 2.5), ("text", 1.5)]
+    hub.add("me/other", {"config.json": b"{}"})
+    with pytest.raises(InputError, match="me/other"):
+        SparseStaticEmbedding.from_json("me/other", tokenizer)
+    with pytest.raises(RepositoryNotFoundError):
+        SparseStaticEmbedding.from_json("me/none", tokenizer)
 
 
 def test_pickled_weights_are_pushed_on_request(hub, model):
