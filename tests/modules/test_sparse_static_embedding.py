@@ -239,7 +239,7 @@ def test_weights_that_are_not_there(tmp_path, name):
     ("text", "message"),
     [
         ("[1, 2]", "must hold an object of weights by token, got list"), ('{"a": ', "is not JSON"),
-        ('{"a": "1"}', r"weight of 'a' must be a number, got '1'"), ('{"a": null}', "got None"),
+        ('{"a": "1"}', r"weight of 'a' must be a .*number, got '1'"), ('{"a": null}', "got None"),
         ('{"a": NaN}', "got nan"), ('{"a": true}', "got True"),
     ],
 )  # fmt: skip

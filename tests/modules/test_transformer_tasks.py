@@ -14,6 +14,7 @@ from tests.support import TEXTS, needs_packing
 from fourfold import SentenceTransformer
 from fourfold.errors import FolderError, InputError, MissingExtraError, MissingMethodError
 from fourfold.modules import CLIPModel, MLMTransformer, Transformer
+from fourfold.ops.splade import whole
 from fourfold.testing import WIDTH, checkpoint
 
 # What peft and older scripts call is on its way out of transformers.
@@ -67,7 +68,7 @@ def test_a_head_that_is_token_wise_runs_packed_and_a_pooling_one_does_not(tmp_pa
     with torch.inference_mode():
         features = masked.preprocess(TEXTS)
         padded = masked(dict(features))["token_embeddings"][features["attention_mask"] == 1]
-        packed = masked(masked.pack(masked.tokenise(TEXTS)))["token_embeddings"][0, : len(padded)]
+        packed = whole(masked(masked.pack(masked.tokenise(TEXTS)))["token_embeddings"])[0, : len(padded)]
     scale = padded.abs().max()
     torch.testing.assert_close(packed / scale, padded / scale, rtol=0, atol=tolerances.PACKED)
     folder = with_head(tmp_path / "c", "AutoModelForSequenceClassification")
