@@ -13,7 +13,7 @@ from tests import tolerances
 from tests.support import TEXTS, read_json
 
 from fourfold import SentenceTransformer, SparseEncoder
-from fourfold.errors import FourfoldError, InputError
+from fourfold.errors import FolderError, InputError
 from fourfold.modules import (
     Dense,
     Pooling,
@@ -104,8 +104,9 @@ def test_a_bound_is_a_positive_number(tmp_path, wrong):
         tiny("sparse", "static", max_active_dims=wrong)
     tiny("sparse", "static").save(tmp_path / "m", create_model_card=False)
     changed(tmp_path / "m", "config_sentence_transformers.json", max_active_dims=wrong)
-    with pytest.raises(FourfoldError, match=r"config_sentence_transformers\.json.*max_active_dims") as caught:
+    with pytest.raises(FolderError, match="max_active_dims") as caught:
         load(tmp_path / "m")
+    assert str(tmp_path / "m" / "config_sentence_transformers.json") in str(caught.value)
     assert isinstance(caught.value, ValueError)
 
 

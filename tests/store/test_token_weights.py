@@ -23,9 +23,9 @@ def test_tokens_without_a_weight_have_none(tmp_path):
         ("{", "the file is not JSON"),
         ("[" * 100_000, "the file is not JSON"),
         ("[1]", "must hold an object of weights by token, got list"),
-        ('{"a": "1"}', "the weight of 'a' must be a number, got '1'"),
-        ('{"a": true}', "the weight of 'a' must be a number, got True"),
-        ('{"elsewhere": NaN}', "the weight of 'elsewhere' must be a number, got nan"),
+        ('{"a": "1"}', "the weight of 'a' must be a finite float32 number, got '1'"),
+        ('{"a": true}', "the weight of 'a' must be a finite float32 number, got True"),
+        ('{"elsewhere": NaN}', "the weight of 'elsewhere' must be a finite float32 number, got nan"),
     ],
     ids=["cut", "deep", "list", "text", "truth", "none"],
 )

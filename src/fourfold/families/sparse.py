@@ -81,8 +81,7 @@ class SparseEncoder(EmbeddingModel):
     def _parse_model_config(self, model_config: dict[str, Any]) -> None:
         super()._parse_model_config(model_config)
         if self.max_active_dims is None:
-            origin = "config_sentence_transformers.json: max_active_dims"
-            self.max_active_dims = check_active(model_config.get("max_active_dims"), origin)
+            self.max_active_dims = check_active(model_config.get("max_active_dims"))
 
     def _get_model_config(self) -> dict[str, Any]:
         config = {**super()._get_model_config(), "similarity_fn_name": self._similarity}

@@ -128,7 +128,7 @@ class SparseAutoEncoder(WeightedModule):
             compute_aux: Whether the second are wanted. In training this also counts for how long units are silent.
         """
         k = self.k if k is None else k
-        active = self._largest(x, k, "k")
+        active = self._largest(x, k, "k, or max_active_dims")
         if not compute_aux:
             return active, None
         if self.training and torch.is_grad_enabled():

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from fourfold.containers import Tokens
-from fourfold.errors import InputError, WeightsError
+from fourfold.errors import FolderError, InputError, WeightsError
 from fourfold.modules import _processor
 from fourfold.modules._base import Features, InputModule, needed
 from fourfold.store.source import Source
@@ -182,7 +182,9 @@ class SparseStaticEmbedding(InputModule):
         tokenizer = _processor.load_tokenizer(source, trust_remote_code=trust_remote_code)
         config = {**(init_defaults or {}), **cls.read_config(source)}
         path = config.pop("path", None)
-        if isinstance(path, str) and path.endswith(".json"):
+        if path is not None and not isinstance(path, str):
+            raise FolderError(f"{source.pretty(cls.config_file_name)}: 'path' must be a string, got {path!r}")
+        if path is not None and path.endswith(".json"):
             weight = _weights(find_weights(source, path), tokenizer, source.pretty(path))
             return cls._build({**config, "tokenizer": tokenizer, "weight": weight}, source)
         module = cls._build({**config, "tokenizer": tokenizer}, source)

@@ -29,7 +29,7 @@ class SpladePooling(Module):
             1, is no limit. Packed texts need none: their logits are never held.
 
     Raises:
-        InputError: If a strategy or activation is unknown.
+        InputError: If a strategy or activation is unknown, or a dimension below 1.
     """
 
     config_keys: ClassVar[list[str]] = ["pooling_strategy", "activation_function", "embedding_dimension"]
@@ -47,6 +47,8 @@ class SpladePooling(Module):
         super().__init__()
         _check("pooling_strategy", pooling_strategy, splade.STRATEGIES)
         _check("activation_function", activation_function, tuple(splade.ACTIVATIONS))
+        if isinstance(embedding_dimension, bool) or (embedding_dimension is not None and embedding_dimension < 1):
+            raise InputError(f"embedding_dimension must be at least 1, or None; got {embedding_dimension!r}")
         self.pooling_strategy = pooling_strategy
         self.activation_function = activation_function
         self.embedding_dimension = embedding_dimension

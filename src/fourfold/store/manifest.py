@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from fourfold.errors import FolderError, MissingExtraError, MissingKeyError
+from fourfold.errors import FolderError, InputError, MissingExtraError, MissingKeyError
+from fourfold.ops.terms import check_active
 from fourfold.store.source import Source, check_relative
 
 logger = logging.getLogger(__name__)
@@ -125,6 +126,10 @@ class ModelConfig:
             "similarity_fn_name": _typed(raw, "similarity_fn_name", str, origin),
         }
         _typed(raw, "truncate_dim", int, origin)
+        try:
+            check_active(raw.get("max_active_dims"), f"{origin}: 'max_active_dims'")
+        except InputError as error:
+            raise FolderError(str(error)) from None
         for name, prompt in known["prompts"].items():
             if not isinstance(prompt, str):
                 raise FolderError(f"{origin}: prompt {name!r} must be a string, got {prompt!r}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from fourfold.errors import FolderError
 from fourfold.store.source import Source
 
 IDF_FILE = "idf.json"
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def find_weights(source: Source, path: str) -> Path:
@@ -46,8 +46,8 @@ def read_weights(path: Path, vocabulary: Mapping[str, int], origin: str) -> NDAr
         raise FolderError(f"{origin} must hold an object of weights by token, got {type(values).__name__}")
     weights = np.zeros(max(len(vocabulary), max(vocabulary.values(), default=-1) + 1), np.float32)
     for token, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise FolderError(f"{origin}: the weight of {token!r} must be a number, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+            raise FolderError(f"{origin}: the weight of {token!r} must be a finite float32 number, got {value!r}")
         if token in vocabulary:
             weights[vocabulary[token]] = value
     return weights
