@@ -79,6 +79,10 @@ class SparseStaticEmbedding(InputModule):
         """Return the number of weights."""
         return self.num_dimensions
 
+    def __repr__(self) -> str:
+        shown = f"dim={self.num_dimensions}, tokenizer={type(self.tokenizer).__name__}"
+        return f"{type(self).__name__}({self.get_config_dict()}, {shown})"
+
     # -- texts to features -------------------------------------------------------------------------------------------
 
     def tokenises(self, kwargs: Mapping[str, Any]) -> bool:
