@@ -16,6 +16,7 @@ from fourfold import SentenceTransformer, SparseEncoder
 from fourfold.errors import FolderError, InputError
 from fourfold.modules import (
     Dense,
+    Normalize,
     Pooling,
     Router,
     SparseAutoEncoder,
@@ -357,6 +358,18 @@ def test_a_router_takes_queries_one_way_and_documents_the_other():
     close(dense(found.encode(TEXTS)), dense(documents))
     assert found.similarity(queries, documents).layout == torch.strided
     close(found.similarity(queries, documents).numpy(), dense(queries) @ dense(documents).T)
+
+
+def test_modules_may_follow_a_table_of_weights():
+    table, width = [*tiny("sparse", "static")], tiny("sparse", "static").get_embedding_dimension()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        followers = [Dense(width, width), SparseAutoEncoder(width, 40, k=3, k_aux=4), Normalize()]
+    for follower in followers:
+        found = SparseEncoder(modules=[*table, follower], device="cpu").eval()
+        close(dense(found.encode(TEXTS)), twin(found, TEXTS))
+    found = SparseEncoder(modules=[*table, *tiny("sparse", "static", seed=1)], device="cpu")
+    close(dense(found.encode(TEXTS)), twin(found, TEXTS))
 
 
 WORDS = ["the", "a", "query", "document", "text", "short", "long", "world", "unseen", "ünïcödé", "7", "?"]

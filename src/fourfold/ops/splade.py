@@ -78,8 +78,10 @@ class VocabularyLogits:
 
 
 def whole(value: Any) -> Any:
-    """Return a feature as it is, or the logits that have not been computed yet."""
-    return value.whole() if isinstance(value, VocabularyLogits) else value
+    """Return a feature with every number in its place: logits that have not been computed yet, rows that are sparse."""
+    if isinstance(value, VocabularyLogits):
+        return value.whole()
+    return value.to_dense() if isinstance(value, Tensor) and value.is_sparse else value
 
 
 def pool(
