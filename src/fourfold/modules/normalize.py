@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch.nn import functional
 
-from fourfold.modules._base import Features, Module
+from fourfold.modules._base import Features, Module, needed
 from fourfold.store.source import Source
 
 
@@ -34,7 +34,7 @@ class Normalize(Module):
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Normalise ``module_input_name`` ``[..., width]`` along its last axis, in float32 for half precision."""
         if self.module_input_name in features:
-            vectors = features[self.module_input_name]
+            vectors = needed(features, self.module_input_name, self)
             features[self.module_output_name] = (
                 functional.normalize(vectors.float(), dim=-1).to(vectors.dtype)
                 if (vectors.element_size() < 4)
