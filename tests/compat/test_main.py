@@ -21,6 +21,23 @@ print(__name__, __file__ == sys.argv[0], sys.argv[2:], neighbour.__name__, [hit[
 print(isinstance(model[1], Pooling), "sentence_transformers" in str(type(model)))
 """
 
+SPARSE = """
+import sys
+from sentence_transformers import SparseEncoder
+from sentence_transformers.models import Router
+from sentence_transformers.sparse_encoder.models import MLMTransformer, SparseStaticEmbedding, SpladePooling
+
+model = SparseEncoder(sys.argv[1], device="cpu")
+vectors = model.encode(["a short text", "the world"])
+print(vectors.layout, [type(module) for module in model][1] is SpladePooling)
+print(model.similarity(vectors, vectors).shape, len(model.decode(vectors[0], top_k=3)))
+documents = [MLMTransformer(sys.argv[1]), SpladePooling("max")]
+looked_up = [SparseStaticEmbedding(tokenizer=documents[0].tokenizer, frozen=False)]
+router = Router.for_query_document(query_modules=looked_up, document_modules=documents)
+model = SparseEncoder(modules=[router], device="cpu", similarity_fn_name="dot")
+print(model.decode(model.encode_query("the world")), model.encode_document("the world").ndim)
+"""
+
 MANY = """
 import multiprocessing, subprocess, sys
 from sentence_transformers import SentenceTransformer, __version__
@@ -49,6 +66,18 @@ def test_an_unchanged_script_runs(tmp_path):
     done = compat(script, tiny_folder("dense", "bert"), "-m", "--flag", cwd="/")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "__main__ True ['-m', '--flag'] neighbour 0\nTrue True\n"
+
+
+def test_an_unchanged_sparse_script_runs(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SPARSE)
+    done = compat(script, tiny_folder("sparse", "bert"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "torch.sparse_coo True",
+        "torch.Size([2, 2]) 3",
+        "[('the', 1.0), ('world', 1.0)] 1",
+    ]
 
 
 @pytest.mark.parametrize(

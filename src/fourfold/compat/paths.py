@@ -32,6 +32,7 @@ HOMES = {
     "logs": "disable_logging disabled_tqdm install_logger",
     "modules._base": "Module InputModule",
     "modules.router": "Asym=Router",
+    "modules.sparse_auto_encoder": "TiedTranspose",
     "modules.tokenizer": """ENGLISH_STOP_WORDS PhraseTokenizer TransformersTokenizerWrapper WhitespaceTokenizer
         WordTokenizer""",
     "notices": "deprecated_kwargs=renamed_keywords",
