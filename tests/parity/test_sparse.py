@@ -1,6 +1,7 @@
 """The sparse class beside the older library's, on the same tiny folders."""
 
 import inspect
+import json
 import warnings
 
 import numpy as np
@@ -153,6 +154,47 @@ def test_a_dense_folder_gets_an_auto_encoder(st, tmp_path):
     theirs[3].load_state_dict(ours[3].state_dict(), strict=False)
     theirs[3].encoder.weight.data.copy_(ours[3].encoder.weight.data)
     np.testing.assert_allclose(dense(ours.encode(TEXTS)), dense(theirs.encode(TEXTS)), atol=PACKED)
+
+
+def folder_of(kind, family, folder):
+    """Save a tiny model of one kind as if another family had saved it."""
+    made = {
+        "splade": lambda: tiny("sparse", prompts={"query": "q: "}, similarity_fn_name="cosine"),
+        "dense": lambda: tiny("dense", prompts={"query": "q: "}, similarity_fn_name="cosine"),
+        "table": lambda: tiny("sparse", "static"),
+        "csr": lambda: tiny("sparse", "qwen3"),
+    }[kind]()
+    made.save(str(folder))
+    file = folder / "config_sentence_transformers.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "model_type": family}))
+    return str(folder)
+
+
+@pytest.mark.parametrize("family", ["SparseEncoder", "SentenceTransformer", "CrossEncoder", "MultiVectorEncoder"])
+@pytest.mark.parametrize("kind", ["splade", "dense", "table", "csr"])
+@pytest.mark.parametrize("to", ["SparseEncoder", "SentenceTransformer"])
+def test_folders_of_every_family_become_the_same_modules(st, tmp_path, caplog, family, kind, to):
+    import fourfold
+
+    folder = folder_of(kind, family, tmp_path / "folder")
+    found = []
+    for library, cls in (("fourfold", getattr(fourfold, to)), ("sentence_transformers", getattr(st, to))):
+        caplog.clear()
+        model = outcome(cls, folder, device="cpu")
+        told = any(r.name.startswith(library) and "onverting" in r.getMessage() for r in caplog.records)
+        if isinstance(model, type):
+            found.append(model)
+            continue
+        settings = [
+            {key: value for key, value in module.get_config_dict().items() if key != "embedding_dimension"}
+            for module in model
+        ]
+        names = [type(module).__name__ for module in model]
+        rest = (model.prompts, model.similarity_fn_name, getattr(model, "max_active_dims", None), told)
+        found.append((names, settings, *rest, model._model_card_text is None))
+    assert found[0] == found[1]
+    assert isinstance(found[0], tuple) or found[0] is ValueError
 
 
 # -- folders -----------------------------------------------------------------------------------------------------------

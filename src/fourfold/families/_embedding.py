@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -61,7 +61,7 @@ class EmbeddingModel(BaseModel):
 
     def get_embedding_dimension(self) -> int | None:
         """Return the width of the rows; None if no module tells."""
-        answers = (_width_of(module) for module in reversed(list(self)))
+        answers = (tell() for tell in width_methods(reversed(list(self))))
         return next((answer for answer in answers if answer is not None), None)
 
     def get_sentence_embedding_dimension(self) -> int | None:
@@ -78,11 +78,13 @@ class EmbeddingModel(BaseModel):
                 return
 
 
-def _width_of(module: Any) -> int | None:
-    """Return the width of a module's output, by the newest of the methods that it has for that."""
-    names = ("get_embedding_dimension", "get_sentence_embedding_dimension", "get_word_embedding_dimension")
-    name = next((name for name in names if hasattr(module, name)), None)
-    return None if name is None else getattr(module, name)()
+def width_methods(modules: Iterable[Any]) -> Iterator[Callable[[], int | None]]:
+    """Yield the methods that tell the width of a module's output, of each module that has one, by its newest name."""
+    for module in modules:
+        names = ("get_embedding_dimension", "get_sentence_embedding_dimension", "get_word_embedding_dimension")
+        found = next((name for name in names if hasattr(module, name)), None)
+        if found is not None:
+            yield getattr(module, found)
 
 
 def encoding_as(task: str, names: tuple[str, ...], encode: Any) -> Callable[..., Any]:

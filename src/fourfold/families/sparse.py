@@ -12,7 +12,7 @@ from torch import Tensor
 from fourfold.engine.workers import WorkerPool
 from fourfold.errors import InputError, InputTypeError
 from fourfold.families import _encoding, _sparse_encode
-from fourfold.families._embedding import EmbeddingModel, encoding_as
+from fourfold.families._embedding import EmbeddingModel, encoding_as, width_methods
 from fourfold.families._loading import as_modules
 from fourfold.families._model import Loaded, ModelOptions, shows_model_options
 from fourfold.families.model_card import BaseModelCardData, SparseEncoderModelCardData
@@ -110,8 +110,9 @@ class SparseEncoder(EmbeddingModel):
         modules, names = self._load_config_modules(model_name_or_path, *args, **kwargs)
         self._model_card_text = None  # it speaks of the dense model
         named = as_modules(modules)
-        widths = (getattr(module, "get_embedding_dimension", lambda: None)() for module in reversed(named.values()))
-        width = next((width for width in widths if width is not None), None)
+        # The last one that has a say: what an earlier one says is not the width of what comes out.
+        tell = next(width_methods(reversed(named.values())), lambda: None)
+        width = tell()
         if width is None:
             raise InputError(f"no module of {model_name_or_path} tells the width of its vectors, which must be known")
         named[str(len(named))] = SparseAutoEncoder(width, hidden_dim=4 * width, k=width // 4, k_aux=width // 2)
