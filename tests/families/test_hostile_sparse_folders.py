@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.families.test_hostile_folders import change
 
-from fourfold import SparseEncoder
-from fourfold.errors import FolderError, FourfoldError, ShapeError, WeightsError
+from fourfold import SentenceTransformer, SparseEncoder
+from fourfold.errors import FolderError, FourfoldError, MissingFeatureError, ShapeError, WeightsError
 from fourfold.modules import Router
 from fourfold.testing import tiny
 
@@ -212,6 +212,24 @@ def test_a_table_without_one_of_its_files(folder, name):
     copy = folder("router")
     (copy / QUERY / name).unlink()
     failing(copy, QUERY, "tokenizer" if "tokenizer" in name else name, error=(FolderError, OSError))
+
+
+@pytest.mark.parametrize("value", ["x", [3], True, float("nan")])
+@pytest.mark.parametrize("name", ["splade", f"router/{QUERY}"])
+def test_a_length_that_is_no_number(folder, name, value):
+    model, _, inside = name.partition("/")
+    copy = folder(model)
+    update(copy / inside, "tokenizer_config.json", model_max_length=value)
+    failing(copy, "tokenizer_config.json", "model_max_length", repr(value))
+
+
+def test_a_model_of_which_no_module_writes_vectors(folder):
+    copy = folder("splade")
+    change(copy, "modules.json", lambda entries: entries.pop())
+    for cls in (SparseEncoder, SentenceTransformer):
+        update(copy, "config_sentence_transformers.json", model_type=cls.__name__)
+        with pytest.raises(MissingFeatureError, match="no module of the model wrote the feature 'sentence_embedding'"):
+            cls(str(copy), device="cpu").encode(TEXTS)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 60, -3])

@@ -18,7 +18,7 @@ from fourfold.engine.collect import ListSink, RowSink, Sink, numpy_rows
 from fourfold.engine.shared import SharedRowSink
 from fourfold.errors import InputError
 from fourfold.families import _encoding, _running
-from fourfold.families._encoding import Call, shared
+from fourfold.families._encoding import Call, embedding_of, shared
 from fourfold.modules._base import Features
 from fourfold.modules._router_rows import PerRow
 from fourfold.ops.quantize import check_precision, quantize_embeddings
@@ -117,7 +117,7 @@ class Options(Call):
 
     def _vectors(self, features: Features, batch: Batch) -> Any:
         """Return a batch's vectors ``[rows, width]``, on the CPU unless tensors are wanted."""
-        vectors = features["sentence_embedding"]
+        vectors = embedding_of(features)
         if self.truncate_dim is not None:
             vectors = vectors[..., : self.truncate_dim]
         if self.normalize:
@@ -215,7 +215,7 @@ def _split_tokens(features: Features, batch: Batch) -> list[Tensor]:
 def _split_all(features: Features, batch: Batch, truncate_dim: int | None) -> list[dict[str, Any]]:
     """Return each input's features as a dictionary; what is not one a row is in all of them."""
     if truncate_dim is not None:
-        features["sentence_embedding"] = features["sentence_embedding"][..., :truncate_dim]
+        features["sentence_embedding"] = embedding_of(features)[..., :truncate_dim]
     count = len(batch)
 
     def at(value: Any, row: int) -> Any:

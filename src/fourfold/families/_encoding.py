@@ -12,6 +12,7 @@ from fourfold.backends import Batch
 from fourfold.backends.torch import TorchBackend
 from fourfold.engine.collect import Sink
 from fourfold.engine.run import LocalRunner, Runner, run, stream
+from fourfold.errors import MissingFeatureError
 from fourfold.families import _running
 from fourfold.modules._base import Features
 from fourfold.text import prompts as prompting
@@ -69,6 +70,18 @@ class Call(ABC):
     @abstractmethod
     def each(self, sink: Any) -> Iterator[Any]:
         """Yield the rows of a full sink one by one, each in memory of its own."""
+
+
+def embedding_of(features: Features) -> Any:
+    """Return the rows that a model's last module wrote.
+
+    Raises:
+        MissingFeatureError: If no module of the model wrote any.
+    """
+    if "sentence_embedding" not in features:
+        known = ", ".join(map(str, features)) or "none"
+        raise MissingFeatureError(f"no module of the model wrote the feature 'sentence_embedding'; there are: {known}")
+    return features["sentence_embedding"]
 
 
 def shared(

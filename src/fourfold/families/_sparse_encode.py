@@ -19,7 +19,7 @@ from fourfold.engine.run import LocalRunner
 from fourfold.engine.shared import SharedRowSink
 from fourfold.errors import InputError, did_you_mean
 from fourfold.families import _running
-from fourfold.families._encoding import Call, shared
+from fourfold.families._encoding import Call, embedding_of, shared
 from fourfold.modules._base import Features
 from fourfold.ops import sparse
 from fourfold.ops.terms import check_active, strongest
@@ -122,7 +122,7 @@ class Options(Call):
 
     def finish(self, features: Features, batch: Batch) -> Any:
         """Return a batch's rows: sparse ones as ``Terms``, dense ones as a tensor, or an array from another process."""
-        rows = features["sentence_embedding"]
+        rows = embedding_of(features)
         if self.layout is not None:
             return strongest(sparse.terms_of(rows), self.most)
         if self.most is not None:

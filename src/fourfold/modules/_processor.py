@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from fourfold.containers import Tokens
+from fourfold.errors import FolderError
 from fourfold.modules import _pretrained
 from fourfold.modules._processing import tokenizer_of
 from fourfold.store.source import Source
@@ -46,6 +48,8 @@ def load(name: str, config: Any, kwargs: dict[str, Any], max_seq_length: int | N
     tokenizer = tokenizer_of(loaded)
     if tokenizer is not None and place != name:
         tokenizer.name_or_path = name
+    if tokenizer is not None:
+        _check_length(tokenizer, source)
     positions = getattr(config, "max_position_embeddings", None)
     if tokenizer is not None and kwargs.get("model_max_length") is None and positions not in (None, -1):
         tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
@@ -74,10 +78,19 @@ def load_tokenizer(source: Source, *, trust_remote_code: bool = False) -> Any:
     place, arguments = _pretrained.from_cache(source.name, _pretrained.hub_keywords(source, trust_remote_code))
     with _pretrained.reading(source.pretty(), "the tokenizer's files"):
         tokenizer = AutoTokenizer.from_pretrained(place, **arguments)
+    _check_length(tokenizer, source)
     # How it was loaded is nothing that a saved folder should say.
     for name in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(name, None)
     return tokenizer
+
+
+def _check_length(tokenizer: Any, source: Source) -> None:
+    length = getattr(tokenizer, "model_max_length", math.inf)
+    if isinstance(length, bool) or not isinstance(length, (int, float)) or math.isnan(length):
+        raise FolderError(
+            f"{source.pretty('tokenizer_config.json')}: 'model_max_length' must be a number or null, got {length!r}"
+        )
 
 
 def face_of(tokenizer: Any, *, special: bool = True) -> FastTokenizer | PythonTokenizer:
