@@ -1,4 +1,4 @@
-"""Two thousand model folders with something wrong in them: each loads and encodes, or says what is wrong and where.
+"""Thousands of model folders with something wrong in them: each loads and encodes, or says what is wrong and where.
 
 Whatever a folder holds, no file outside it is read, no code of it is run, and nothing is asked of a network.
 """
@@ -26,9 +26,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support import wordpiece
 
-from fourfold import SentenceTransformer
+from fourfold import SentenceTransformer, SparseEncoder
 from fourfold.errors import FourfoldError
-from fourfold.modules import Dense, Normalize, Pooling, Router, StaticEmbedding, Transformer, registry
+from fourfold.modules import (
+    Dense,
+    Normalize,
+    Pooling,
+    Router,
+    SparseAutoEncoder,
+    SparseStaticEmbedding,
+    SpladePooling,
+    StaticEmbedding,
+    Transformer,
+    registry,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -41,19 +52,27 @@ CANARY = "canary"
 # -- the folders that are broken ---------------------------------------------------------------------------------------
 
 
-def bert(folder: Path) -> None:
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+def fast_tokenizer() -> Any:
+    from transformers import PreTrainedTokenizerFast
 
-    tokenizer = wordpiece()
-    config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(), hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2,
+    return PreTrainedTokenizerFast(
+        tokenizer_object=wordpiece(), pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]"
+    )
+
+
+def save_checkpoint(folder: Path, kind: str) -> None:
+    import transformers
+
+    config = transformers.BertConfig(
+        vocab_size=wordpiece().get_vocab_size(), hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=8, max_position_embeddings=32,
     )  # fmt: skip
-    BertModel(config).save_pretrained(folder / "checkpoint")
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]"
-    )
-    fast.save_pretrained(folder / "checkpoint")
+    getattr(transformers, kind)(config).save_pretrained(folder)
+    fast_tokenizer().save_pretrained(folder)
+
+
+def bert(folder: Path) -> None:
+    save_checkpoint(folder / "checkpoint", "BertModel")
     modules = [Transformer(str(folder / "checkpoint")), Pooling(WIDTH, ("mean", "cls")), Dense(2 * WIDTH, 4)]
     SentenceTransformer(modules=modules, device="cpu", prompts={"query": "q: "}).save(folder / "model")
 
@@ -97,8 +116,34 @@ def bag(folder: Path) -> None:
     SentenceTransformer(modules=[registry.get("BoW")(["fox", "dog"]), Dense(2, 3)], device="cpu").save(folder / "model")
 
 
-BASES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (static, router, words, bag, bert)}
-CASES = {"static": 700, "router": 400, "words": 350, "bag": 200, "bert": 350}
+def weights(folder: Path) -> None:
+    """A sparse model that is a JSON file of weights by token."""
+    SparseEncoder(modules=[SparseStaticEmbedding(fast_tokenizer())], device="cpu").save(folder / "model")
+    (folder / "model" / "idf.json").write_text(json.dumps({"quick": 2.5, "brown": 1, "##x": 0.25}))
+    (folder / "model" / "config.json").write_text(json.dumps({"frozen": True, "path": "idf.json"}))
+    (folder / "model" / "model.safetensors").unlink()
+
+
+def units(folder: Path) -> None:
+    """A sparse auto-encoder on a dense body, with fewer active units than it has."""
+    modules = [table(), SparseAutoEncoder(WIDTH, 40, k=4, k_aux=8)]
+    SparseEncoder(modules=modules, device="cpu", prompts={"query": "q: "}, max_active_dims=3).save(folder / "model")
+
+
+def splade(folder: Path) -> None:
+    """Queries that are looked up and documents that run through a masked language model."""
+    save_checkpoint(folder / "checkpoint", "BertForMaskedLM")
+    documents = [Transformer(str(folder / "checkpoint"), transformer_task="fill-mask"), SpladePooling()]
+    routes = Router.for_query_document([SparseStaticEmbedding(fast_tokenizer())], documents)
+    SparseEncoder(modules=[routes], device="cpu").save(folder / "model")
+
+
+SPARSE = (weights, units, splade)
+BASES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (static, router, words, bag, bert, *SPARSE)}
+CASES = {
+    "static": 700, "router": 400, "words": 350, "bag": 200, "bert": 350, "weights": 250, "units": 350, "splade": 250,
+}  # fmt: skip
+FAMILIES = {f.__name__: SparseEncoder for f in SPARSE}
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +171,17 @@ VALUES: list[Any] = [
     "sentence_transformers.models.Transformer", "sentence_transformers.models.Normalize",
     "sentence_transformers.models.Poling", "sentence_transformers.sparse_encoder.models.SpladePooling",
     "sentence_transformers.models.StaticEmbedding", "sentence_transformers.models.WordEmbeddings",
+    "sentence_transformers.sparse_encoder.models.SparseAutoEncoder", "SparseEncoder", "max", "log1p_relu", "idf.json",
+    "sentence_transformers.sparse_encoder.models.SparseStaticEmbedding", "tokenizer.json", 1e39, "9" * 400,
+    "sentence_transformers.sparse_encoder.models.MLMTransformer",
     "SentenceTransformer", "CrossEncoder", "bert", "t5", "gpt2", "BertModel", "LlamaTokenizer", "float16", "auto",
     {"AutoConfig": f"{CANARY}.Boom", "AutoModel": f"{CANARY}.Boom", "AutoTokenizer": [f"{CANARY}.Boom", None]},
 ]  # fmt: skip
 KEYS = ["auto_map", "trust_remote_code", "subfolder", "__class__", "self", "model_kwargs", "processor_kwargs",
         "modality_config", "kwargs", "path", "type", "model_type", "requirements", "x", "", "word_embedding_dimension",
         "max_seq_length", "do_lower_case", "activation_function", "use_residual", "quantization_config",
-        "tokenizer_class", "chat_template", "_name_or_path"]  # fmt: skip
+        "tokenizer_class", "chat_template", "_name_or_path", "pooling_strategy", "embedding_dimension", "k",
+        "hidden_dim", "max_active_dims", "frozen", "default_route", "transformer_task"]  # fmt: skip
 
 
 class Payload:
@@ -347,13 +396,13 @@ def _hooked():
     logging.disable(logging.NOTSET)
 
 
-def check(folder: Path) -> str:
+def check(folder: Path, family: Any = SentenceTransformer) -> str:
     """Load a folder and encode with it; return how it went."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with watch(folder):
-                model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+                model = family(str(folder), device="cpu", local_files_only=True)
         except FourfoldError as error:
             said = str(error)
             assert len(said) < 20_000
@@ -368,6 +417,7 @@ def check(folder: Path) -> str:
         try:
             with watch(folder):
                 vectors = model.encode(TEXTS)
+                model.encode_query(TEXTS)
         except FourfoldError:
             return "refused later"
         finally:
@@ -383,7 +433,7 @@ COUNTER = itertools.count()
 def test_a_broken_folder_is_told_and_nothing_else_happens(name, base, tmp_path_factory):
     sound = base(name)
     scratch = tmp_path_factory.mktemp("fuzz")
-    outcomes: dict[str, int] = {}
+    family, outcomes = FAMILIES.get(name, SentenceTransformer), dict[str, int]()
 
     @settings(
         max_examples=CASES[name], deadline=None, derandomize=True, database=None, print_blob=False,
@@ -395,14 +445,14 @@ def test_a_broken_folder_is_told_and_nothing_else_happens(name, base, tmp_path_f
         folder = case / "model"
         shutil.copytree(sound, folder)
         mutate(folder, steps)
-        outcome = check(folder)
+        outcome = check(folder, family)
         assert not watch.broken, watch.broken
         assert not (case / "ran").exists()
         assert not (sound.parent / "ran").exists()
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
         shutil.rmtree(case)
 
-    assert check(sound) == "encoded"
+    assert check(sound, family) == "encoded"
     assert not watch.broken
     broken()
     # Both ends are there: changes that are refused, and changes that a folder survives.
