@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from tests.support import TEXTS
+from tests.support import TEXTS, named
 from tests.tolerances import PACKED
 
 from fourfold import SparseEncoder
@@ -102,7 +102,7 @@ def test_unusable_arguments_raise_the_same_errors(bert, arguments):
     assert ours is theirs is ValueError
 
 
-@pytest.mark.parametrize("inputs", [None, {"a", "b"}, 3, [None], [{"text": 1}]], ids=str)
+@pytest.mark.parametrize("inputs", [None, {"a", "b"}, 3, [None], [{"text": 1}]], ids=named)
 def test_unusable_inputs_raise_errors_in_both(bert, inputs):
     ours, theirs = (outcome(model.encode, inputs) for model in bert)
     assert isinstance(ours, type)

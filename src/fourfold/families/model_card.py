@@ -308,7 +308,8 @@ class SparseEncoderModelCardData(BaseModelCardData):
     >>> SparseEncoderModelCardData(license="mit").tags
     ['sentence-transformers', 'sparse-encoder', 'sparse']
     >>> from fourfold.testing import tiny
-    >>> data = tiny("sparse").model_card_data
+    >>> model = tiny("sparse")
+    >>> data = model.model_card_data
     >>> data.tags, data.get_default_model_name()
     (['sentence-transformers', 'sparse-encoder', 'sparse', 'splade'], 'SPLADE Sparse Encoder')
     """
