@@ -131,3 +131,12 @@ def named(value: object) -> str:
     if isinstance(value, set):
         return f"{{{', '.join(sorted(map(named, value)))}}}"
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def outcome(function, *arguments, **keywords):
+    """Return what a call gives, or the type of the error that it raises: a built-in one, as callers catch it."""
+    try:
+        return function(*arguments, **keywords)
+    except Exception as error:
+        kinds = (AttributeError, KeyError, NotADirectoryError, FileNotFoundError, ImportError, ValueError, TypeError)
+        return next((kind for kind in kinds if isinstance(error, kind)), type(error))

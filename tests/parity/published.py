@@ -7,7 +7,9 @@ to what these have positions for; everything else is as the models' repositories
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -533,3 +535,37 @@ ROWS: dict[str, Published] = {
         None, config=TWO_ZERO,
     ),
 }  # fmt: skip
+
+
+def files(folder):
+    return {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file() and p.name != "README.md"}
+
+
+def assert_same_files(got, wanted, settings):
+    """Assert that two folders hold the same files; ``settings`` makes of a JSON file what is compared."""
+    got, wanted = files(got), files(wanted)
+    assert got.keys() == wanted.keys()
+    for name, path in wanted.items():
+        if name.endswith(".safetensors"):
+            first, second = load_file(got[name]), load_file(path)
+            assert first.keys() == second.keys(), name
+            assert all(torch.equal(first[key], second[key]) for key in first), name
+        elif name.endswith("tokenizer.json"):
+            continue  # written by the tokenizers library, padding and truncation of the last call included
+        elif name.endswith(".json"):
+            first, second = settings(got[name]), settings(path)
+            assert first == second, name
+            assert list(first) == list(second), name
+        else:
+            assert got[name].read_bytes() == path.read_bytes(), name
+
+
+def loaded_in_silence(load, caplog):
+    """Return what ``load`` gives; the older library may log and warn of nothing meanwhile."""
+    caplog.clear()
+    with warnings.catch_warnings(record=True) as heard, caplog.at_level(logging.WARNING):
+        warnings.simplefilter("always")
+        back = load()
+    assert not [record.getMessage() for record in caplog.records if record.name.startswith("sentence_transformers")]
+    assert not [str(one.message) for one in heard if "sentence_transformers" in one.filename]
+    return back

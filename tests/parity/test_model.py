@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tests.support import TEXTS, hub_cache, saved_with
+from tests.support import TEXTS, hub_cache, outcome, saved_with
 from tests.tolerances import PACKED
 
 from fourfold import SentenceTransformer, notices
@@ -28,15 +28,6 @@ def pair(st, request):
 @pytest.fixture(scope="module")
 def classes(st):
     return SentenceTransformer, st.SentenceTransformer
-
-
-def outcome(function, *arguments, **keywords):
-    """Return what a call gives, or the type of the error that it raises: a built-in one, as callers catch it."""
-    try:
-        return function(*arguments, **keywords)
-    except Exception as error:
-        kinds = (AttributeError, KeyError, NotADirectoryError, FileNotFoundError, ImportError, ValueError, TypeError)
-        return next((kind for kind in kinds if isinstance(error, kind)), type(error))
 
 
 # -- members -----------------------------------------------------------------------------------------------------------

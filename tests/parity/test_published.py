@@ -1,14 +1,11 @@
 """Published models' folders in both libraries: the same vectors, the same settings, the same folder saved again."""
 
 import json
-import logging
-import warnings
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
-from tests.parity.published import ROWS, dense, write, write_part
+from tests.parity.published import ROWS, assert_same_files, dense, loaded_in_silence, write, write_part
 from tests.support import TEXTS
 from tests.tolerances import BFLOAT, HALF, PACKED
 
@@ -82,35 +79,12 @@ def in_order(settings):
     return settings
 
 
-def files(folder):
-    return {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file() and p.name != "README.md"}
-
-
 def test_a_folder_saved_again_is_the_newest_layout_and_loads_there_without_a_warning(st, row, folder, tmp_path, caplog):
     ours, theirs = load(SentenceTransformer, folder, row), load(st.SentenceTransformer, folder, row)
     ours.save(str(tmp_path / "ours"))
     theirs.save(str(tmp_path / "theirs"))
-    got, wanted = files(tmp_path / "ours"), files(tmp_path / "theirs")
-    assert got.keys() == wanted.keys()
-    for name, path in wanted.items():
-        if name.endswith(".safetensors"):
-            first, second = load_file(got[name]), load_file(path)
-            assert first.keys() == second.keys(), name
-            assert all(torch.equal(first[key], second[key]) for key in first), name
-        elif name.endswith("tokenizer.json"):
-            continue  # written by the tokenizers library, padding and truncation of the last call included
-        elif name.endswith(".json"):
-            first, second = (in_order(json.loads(file.read_text())) for file in (got[name], path))
-            assert first == second, name
-            assert list(first) == list(second), name
-        else:
-            assert got[name].read_bytes() == path.read_bytes(), name
-    caplog.clear()
-    with warnings.catch_warnings(record=True) as heard, caplog.at_level(logging.WARNING):
-        warnings.simplefilter("always")
-        back = load(st.SentenceTransformer, tmp_path / "ours", row)
-    assert not [record.getMessage() for record in caplog.records if record.name.startswith("sentence_transformers")]
-    assert not [str(one.message) for one in heard if "sentence_transformers" in one.filename]
+    assert_same_files(tmp_path / "ours", tmp_path / "theirs", lambda file: in_order(json.loads(file.read_text())))
+    back = loaded_in_silence(lambda: load(st.SentenceTransformer, tmp_path / "ours", row), caplog)
     agree(row, load(SentenceTransformer, tmp_path / "ours", row), back)
     agree(row, ours, back)
 

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from tests.support import TEXTS, named
+from tests.support import TEXTS, named, outcome
 from tests.tolerances import PACKED
 
 from fourfold import SparseEncoder
@@ -32,14 +32,6 @@ def dense(value):
     if isinstance(value, list):
         return [dense(row) for row in value]
     return (value if value.layout == torch.strided else value.to_dense()).cpu().float().numpy()
-
-
-def outcome(function, *arguments, **keywords):
-    try:
-        return function(*arguments, **keywords)
-    except Exception as error:
-        kinds = (AttributeError, KeyError, ValueError, TypeError)
-        return next((kind for kind in kinds if isinstance(error, kind)), type(error))
 
 
 # -- encode ------------------------------------------------------------------------------------------------------------
