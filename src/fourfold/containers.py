@@ -6,7 +6,7 @@ padded unless a model cannot be run otherwise, and then only inside the backend 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -32,16 +32,14 @@ class Tokens:
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]], type_rows: Sequence[Sequence[int]] | None = None) -> Tokens:
         """Pack lists of ids, and their segment ids if they are pairs."""
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum([len(row) for row in rows], out=offsets[1:])
+        offsets = offsets_of([len(row) for row in rows])
         flat = [_concatenate(some, int(offsets[-1])) for some in (rows, type_rows) if some is not None]
         return cls(flat[0], offsets, flat[1] if len(flat) > 1 else None)
 
     @classmethod
     def joined(cls, parts: Sequence[Tokens]) -> Tokens:
         """Return the rows of all parts, one part's after the other's."""
-        offsets = np.zeros(sum(map(len, parts)) + 1, dtype=np.int64)
-        np.cumsum(np.concatenate([part.lengths for part in parts]), out=offsets[1:])
+        offsets = offsets_of(np.concatenate([part.lengths for part in parts]))
         ids = np.concatenate([part.ids for part in parts])
         if all(part.type_ids is None for part in parts):
             return Tokens(ids, offsets)
@@ -61,6 +59,16 @@ class Tokens:
         offsets, index = _gathered(self.offsets, self.lengths, rows)
         return Tokens(self.ids[index], offsets, None if self.type_ids is None else self.type_ids[index])
 
+    def cut(self, most: int | None, *, left: bool = False) -> Tokens:
+        """Return the rows with at most so many tokens each, cut at their end, or at their beginning if ``left``."""
+        lengths = self.lengths
+        if most is None or int(lengths.max(initial=0)) <= most:
+            return self
+        place = np.arange(len(self.ids)) - np.repeat(self.offsets[:-1], lengths)
+        kept = place >= np.repeat(lengths - most, lengths) if left else place < most
+        types = None if self.type_ids is None else self.type_ids[kept]
+        return Tokens(self.ids[kept], offsets_of(np.minimum(lengths, most)), types)
+
     def padded(self, pad_id: int, *, left: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return ids and mask as int64 ``[rows, longest]``; padding is ``pad_id`` with mask 0."""
         lengths = self.lengths
@@ -72,12 +80,22 @@ class Tokens:
         return ids, mask.astype(np.int64)
 
 
+def offsets_of(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return where runs of some lengths, one after the other, begin, and where the last one ends.
+
+    >>> offsets_of([2, 0, 3]).tolist()
+    [0, 2, 2, 5]
+    """
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
 def _gathered(
     offsets: NDArray[np.int64], lengths: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the offsets of chosen rows laid end to end, and the position of every entry of theirs."""
-    chosen = np.zeros(len(rows) + 1, dtype=np.int64)
-    np.cumsum(lengths[rows], out=chosen[1:])
+    chosen = offsets_of(lengths[rows])
     # An entry's position: its row's start plus its place within the row.
     index = np.repeat(offsets[rows] - chosen[:-1], lengths[rows]) + np.arange(chosen[-1])
     return chosen, index
@@ -138,6 +156,13 @@ class Terms:
         term = place - np.repeat(starts[:-1], np.diff(offsets))
         return cls(offsets.astype(np.int64), term.astype(np.int32), rows.reshape(-1)[place], width)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Terms]) -> Terms:
+        """Return the rows of all parts, one part's after the other's."""
+        offsets = offsets_of(np.concatenate([part.lengths for part in parts]))
+        terms, weights = (np.concatenate([getattr(part, name) for part in parts]) for name in ("terms", "weights"))
+        return cls(offsets, terms, weights, parts[0].width)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -155,6 +180,10 @@ class Terms:
         """Return the given rows in the given order."""
         offsets, index = _gathered(self.offsets, self.lengths, rows)
         return Terms(offsets, self.terms[index], self.weights[index], self.width)
+
+    def each(self) -> Iterator[Terms]:
+        """Yield the rows one by one, each in memory of its own, so that keeping one does not keep all."""
+        return (self.take(np.array([number])) for number in range(len(self)))
 
     def dense(self) -> NDArray[Any]:
         """Return ``[rows, width]`` with zeros where there is no entry."""

@@ -10,7 +10,6 @@ from fourfold.cli import _spool
 from fourfold.cli._sparse_files import write_jsonl, write_npz
 from fourfold.cli._spool import SparseSpool
 from fourfold.containers import Terms
-from fourfold.ops.terms import joined
 
 scipy_sparse = pytest.importorskip("scipy.sparse")
 
@@ -94,6 +93,6 @@ def test_an_interrupted_spool_goes_on(tmp_path, monkeypatch):
         assert (spool.rows, spool.width) == (3, 50)
         spool.append(found.take(np.arange(3, 7)))
         spool.finish()
-    np.testing.assert_array_equal(joined(list(spool.blocks())).dense(), found.dense())
+    np.testing.assert_array_equal(Terms.joined(list(spool.blocks())).dense(), found.dense())
     with SparseSpool(tmp_path / "out", "another") as spool:
         assert spool.rows == 0

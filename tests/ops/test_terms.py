@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from fourfold.containers import Terms
 from fourfold.errors import InputError
-from fourfold.ops.terms import as_terms, check_active, heaviest, joined, normalized, sparsity, strongest, sums
+from fourfold.ops.terms import as_terms, check_active, heaviest, normalized, sparsity, strongest, sums
 
 dense = st.lists(
     st.lists(st.one_of(st.just(0.0), st.integers(-9, 9).map(float)), min_size=6, max_size=6), min_size=1, max_size=6
@@ -29,7 +29,7 @@ def test_no_bound_keeps_the_very_rows():
 
 @given(dense, dense)
 def test_parts_are_joined_in_order(first, second):
-    both = joined([Terms.of(first), Terms.of(second)])
+    both = Terms.joined([Terms.of(first), Terms.of(second)])
     assert np.array_equal(both.dense(), np.concatenate([first, second]))
 
 

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from fourfold.containers import Terms
 from fourfold.errors import InputError, SearchIndexError
-from fourfold.ops.terms import joined
 from fourfold.search import SparseIndex, inverted, maxscore, sparse_index
 from fourfold.search.inverted import Inverted
 from fourfold.search.maxscore import MaxScore
@@ -86,7 +85,7 @@ def test_exact_for_any_rows_queries_and_removals(drawn, few_rows):
         index = SparseIndex(folder)
         for batch in batches:
             index.add(batch)
-        rows = joined(batches)
+        rows = Terms.joined(batches)
         assert len(index) == len(rows)
         got = index.search(queries, top_k)
         wanted = expected(rows, queries, top_k)
@@ -215,7 +214,7 @@ def test_incremental_equals_rebuilt(tmp_path):
                 del kept[number]
     ids = sorted(kept)
     rebuilt = SparseIndex(tmp_path / "rebuilt")
-    rebuilt.add(joined([kept[number] for number in ids]), ids=ids)
+    rebuilt.add(Terms.joined([kept[number] for number in ids]), ids=ids)
     assert index.ids.tolist() == rebuilt.ids.tolist() == ids
     for top_k in (1, 15, 400):
         one, other = index.search(queries, top_k), rebuilt.search(queries, top_k)
@@ -417,7 +416,7 @@ def test_a_failing_disk_keeps_the_old_index(tmp_path, monkeypatch, fails):
         failed = True
     monkeypatch.undo()
     assert failed == (fails <= 6)  # rows, ids and catalog of the addition and of the merge
-    rows = joined([rows_of(5, seed=number) for number in range(4 if fails > 3 else 3)])
+    rows = Terms.joined([rows_of(5, seed=number) for number in range(4 if fails > 3 else 3)])
     for opened in (SparseIndex.open(tmp_path), index):
         if opened is index and failed:
             opened.refresh()

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fourfold.containers import Tokens
 from fourfold.text.inputs import check_texts
 from fourfold.text.tokenizer import FastTokenizer
@@ -65,20 +63,8 @@ class TextBackend:
         texts = check_texts(items)
         if len(texts) < _MANY or self._words is None or not all(isinstance(text, str) for text in texts):
             return self._tokenizer.encode(texts, self._max_length)
-        return _cut(self._words.encode(texts), self._max_length, left=self._tokenizer.truncation_side == "left")
+        return self._words.encode(texts).cut(self._max_length, left=self._tokenizer.truncation_side == "left")
 
     def out_of_memory(self, error: Exception) -> bool:
         """Whether numpy could not allocate."""
         return isinstance(error, MemoryError)
-
-
-def _cut(tokens: Tokens, most: int | None, *, left: bool) -> Tokens:
-    """Return rows of at most so many tokens each, cut on one side."""
-    lengths = tokens.lengths
-    if most is None or int(lengths.max(initial=0)) <= most:
-        return tokens
-    place = np.arange(len(tokens.ids)) - np.repeat(tokens.offsets[:-1], lengths)
-    kept = place >= np.repeat(lengths - most, lengths) if left else place < most
-    offsets = np.zeros_like(tokens.offsets)
-    np.cumsum(np.minimum(lengths, most), out=offsets[1:])
-    return Tokens(tokens.ids[kept], offsets)

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from fourfold.backends._texts import TextBackend
 from fourfold.containers import Terms, Tokens
-from fourfold.errors import FolderError, InputError, WeightsError
+from fourfold.errors import FolderError, InputError
 from fourfold.modules._router_folder import CONFIG_FILE, Layout, opened
 from fourfold.store.layouts import part_name
 from fourfold.store.manifest import read_modules
 from fourfold.store.source import Source
-from fourfold.store.token_weights import find_weights, read_weights
+from fourfold.store.token_weights import check_size, find_weights, read_weights
 from fourfold.store.tokenizer import TOKENIZER_FILE, SavedTokenizer
 from fourfold.store.weights import SAFETENSORS_FILE, read_arrays, read_header
 from fourfold.text.tokenizer import FastTokenizer
@@ -71,9 +71,7 @@ class SparseStaticBackend(TextBackend):
                 raise FolderError(
                     f"{origin} must hold 'weight', one number a token; got {', '.join(found) or 'nothing'}"
                 )
-        highest = max(vocabulary.values(), default=-1)
-        if highest >= len(weights):
-            raise WeightsError(f"{origin}: the tokenizer has ids up to {highest}, the file {len(weights)} weights")
+        check_size(len(weights), vocabulary, origin)
         return cls(saved, weights)
 
     @property

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fourfold.modules import _router_folder
-from fourfold.modules._router_folder import CONFIG_FILE, PARTS, module_ids, opened, part_of
+from fourfold.modules._router_folder import CONFIG_FILE, opened, stated
 from fourfold.store.layouts import part_name
 from fourfold.store.manifest import ModuleEntry
 from fourfold.store.source import Source
@@ -73,11 +72,9 @@ def _part(source: Source, kind: str) -> Part:
 
 
 def _router(source: Source, kind: str) -> Part:
-    origin = source.pretty(CONFIG_FILE)
-    config = _router_folder.read_config(source, CONFIG_FILE)
-    types, structure, parameters = (part_of(config, key, origin) for key in PARTS)
+    types, structure, parameters = stated(source)
     with opened(source, CONFIG_FILE):
-        parts = {name: _part(source.at(name), types[name]) for name in module_ids(structure, types, origin)}
+        parts = {name: _part(source.at(name), inner) for name, inner in types.items()}
     routes = {route: [parts[name] for name in names] for route, names in structure.items()}
     default = parameters.get("default_route") or next(iter(routes), None)
     return Part("Router", kind, source, parameters, routes, default if isinstance(default, str) else None)

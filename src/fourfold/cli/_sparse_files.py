@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fourfold.cli._spool import SparseSpool
+from fourfold.cli._spool import SparseSpool, written
+from fourfold.containers import offsets_of
+from fourfold.ops.terms import heaviest
 
 
 def write_npz(spool: SparseSpool, output: Path) -> None:
     """Write a spool as the file that ``scipy.sparse.load_npz`` reads as a CSR matrix, float32 ``[rows, width]``."""
-    offsets = np.zeros(spool.rows + 1, np.int64)
-    lengths = np.concatenate([block.lengths for block in spool.blocks()])
-    np.cumsum(lengths, out=offsets[1:])
+    offsets = offsets_of(np.concatenate([block.lengths for block in spool.blocks()]))
     entries = int(offsets[-1])
     small = np.int32 if entries < 2**31 else np.int64
-    with _written(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with written(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         _add(archive, "indices", "<i4", entries, (block.terms for block in spool.blocks()))
         _add(archive, "indptr", np.dtype(small).newbyteorder("<").str, len(offsets), [offsets.astype(small)])
         _add(archive, "data", "<f4", entries, (block.weights for block in spool.blocks()))
@@ -42,28 +41,15 @@ def write_jsonl(
     """
     known: dict[int, str] = {}
     rows = iter(texts)
-    with _written(output) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with written(output) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for block in spool.blocks():
             new = [term for term in np.unique(block.terms).tolist() if term not in known]
             known.update(zip(new, names(new) if new else [], strict=True))
-            for number in range(len(block)):
-                terms, weights = block.row(number)
-                order = (-weights).argsort(kind="stable")
-                ordered = [known[term] for term in terms[order].tolist()]
+            for terms, weights in heaviest(block):
+                ordered = [known[term] for term in terms.tolist()]
                 # A float32 has fewer digits than the float64 that stands for it.
-                weighed = dict(zip(ordered, (float(str(weight)) for weight in weights[order]), strict=True))
+                weighed = dict(zip(ordered, (float(str(weight)) for weight in weights), strict=True))
                 file.write(json.dumps({"text": next(rows), "terms": weighed}, ensure_ascii=False) + "\n")
-
-
-@contextmanager
-def _written(output: Path) -> Iterator[Path]:
-    """Give the name of a file that becomes ``output`` once it is whole."""
-    temporary = output.with_name(f"{output.name}.writing")
-    try:
-        yield temporary
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _add(archive: zipfile.ZipFile, name: str, kind: str, count: int | None, pieces: Iterable[np.ndarray]) -> None:

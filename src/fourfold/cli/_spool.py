@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.containers import Terms
+from fourfold.containers import Terms, offsets_of
 from fourfold.errors import InputError
 from fourfold.store.files import write_json
 
@@ -161,9 +161,19 @@ class SparseSpool(Spool):
         with self.part.open("rb") as file:
             while len(sizes := np.fromfile(file, "<i8", 2)):
                 count, entries = sizes.tolist()
-                offsets = np.zeros(count + 1, np.int64)
-                np.cumsum(np.fromfile(file, "<i4", count), out=offsets[1:])
+                offsets = offsets_of(np.fromfile(file, "<i4", count))
                 yield Terms(offsets, np.fromfile(file, "<i4", entries), np.fromfile(file, "<f4", entries), self.width)
+
+
+@contextlib.contextmanager
+def written(output: Path) -> Iterator[Path]:
+    """Give the name of a file that becomes ``output`` once it is whole."""
+    temporary = output.with_name(f"{output.name}.writing")
+    try:
+        yield temporary
+        temporary.replace(output)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def npy_header(rows: int, width: int) -> bytes:

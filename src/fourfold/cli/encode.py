@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fourfold.cli._options import Argument, Option
 from fourfold.cli._say import say
-from fourfold.cli._spool import DenseSpool, SparseSpool, Spool, fingerprint
+from fourfold.cli._spool import DenseSpool, SparseSpool, Spool, fingerprint, written
 from fourfold.cli._texts import TextFile
 from fourfold.errors import InputError, require
 
@@ -175,13 +175,8 @@ def _write_parquet(spool: DenseSpool, texts: TextFile, output: Path) -> None:
 
     text_column = "text" if texts.field == "embedding" else texts.field
     schema = pa.schema([(text_column, pa.string()), ("embedding", pa.list_(pa.float32(), spool.width))])
-    temporary = output.with_name(f"{output.name}.writing")
-    try:
-        # No dictionary: hardly a number or a text comes twice.
-        with pq.ParquetWriter(temporary, schema, use_dictionary=False) as writer:
-            for window, block in spool.beside(_windows(texts)):
-                columns = [pa.array(window, pa.string()), pa.FixedSizeListArray.from_arrays(block, spool.width)]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
-        temporary.replace(output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # No dictionary: hardly a number or a text comes twice.
+    with written(output) as temporary, pq.ParquetWriter(temporary, schema, use_dictionary=False) as writer:
+        for window, block in spool.beside(_windows(texts)):
+            columns = [pa.array(window, pa.string()), pa.FixedSizeListArray.from_arrays(block, spool.width)]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))

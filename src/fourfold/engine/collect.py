@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourfold.containers import Terms
-from fourfold.ops.terms import joined
 
 Array = Any
 """A numpy array or a torch tensor: both take ``buffer[rows] = values``."""
@@ -80,64 +79,6 @@ class ListSink(Sink, Generic[Item]):
             self.items[row] = item
 
 
-class TermsSink(Sink):
-    """Collects sparse rows into one set of arrays, which grows as windows are done; nothing is held twice.
-
-    Args:
-        count: Number of rows of the whole result.
-        parts: Ranges of rows that together make ``count``, each of which is filled by batches of its own.
-    """
-
-    def __init__(self, count: int, parts: Iterable[range]) -> None:
-        self._order = deque(_Window(part.start, len(part), _TermsWindow()) for part in parts)
-        self._offsets = np.zeros(count + 1, dtype=np.int64)
-        self._filled = 0
-        self._rows: Terms | None = None
-
-    def put(self, rows: NDArray[np.int64], output: Terms) -> None:
-        """Take the outputs of rows that lie in one part."""
-        window = next(part for part in self._order if part.start <= rows[0] < part.start + part.count)
-        window.sink.put(rows - window.start, output)
-        window.left -= len(rows)
-        while self._order and self._order[0].left == 0:
-            self._append(self._order.popleft().sink.rows())
-
-    def _append(self, rows: Terms) -> None:
-        """Add rows at the end; the arrays are lengthened in place, by the system moving pages, not copying them."""
-        if self._rows is None:
-            self._rows = replace(rows, terms=rows.terms[:0].copy(), weights=rows.weights[:0].copy())
-        done, entries = self._filled, int(self._offsets[self._filled])
-        for array, more in ((self._rows.terms, rows.terms), (self._rows.weights, rows.weights)):
-            array.resize(entries + len(more), refcheck=False)
-            array[entries:] = more
-        self._offsets[done + 1 : done + 1 + len(rows)] = rows.offsets[1:] + entries
-        self._filled += len(rows)
-
-    def result(self) -> Terms:
-        """Return all rows, once every one has been put."""
-        if self._rows is None or self._order:
-            raise RuntimeError(f"only {self._filled} of {len(self._offsets) - 1} rows were collected. This is a bug.")
-        return replace(self._rows, offsets=self._offsets)
-
-
-class _TermsWindow(Sink):
-    """Collects the sparse rows of a window."""
-
-    def __init__(self) -> None:
-        self._parts: list[Terms] = []
-        self._places: list[NDArray[np.int64]] = []
-
-    def put(self, rows: NDArray[np.int64], output: Terms) -> None:
-        self._parts.append(output)
-        self._places.append(rows)
-
-    def rows(self) -> Terms:
-        """Return the rows in the order of the input."""
-        whole = joined(self._parts)
-        self._parts.clear()
-        return whole.take(np.argsort(np.concatenate(self._places)))
-
-
 Part = TypeVar("Part", bound=Sink)
 
 
@@ -177,3 +118,62 @@ class _Window(Generic[Part]):
     def __init__(self, start: int, count: int, sink: Part) -> None:
         self.start, self.count, self.sink = start, count, sink
         self.left = count
+
+
+class TermsSink(Sink):
+    """Collects sparse rows into one set of arrays, which grows as windows are done; nothing is held twice.
+
+    Args:
+        count: Number of rows of the whole result.
+        parts: Ranges of rows that together make ``count``, each of which is filled by batches of its own.
+    """
+
+    def __init__(self, count: int, parts: Iterable[range]) -> None:
+        self._windows = WindowSink(lambda count: _TermsWindow())
+        for part in parts:
+            self._windows.begin(part.start, len(part))
+        self._offsets = np.zeros(count + 1, dtype=np.int64)
+        self._filled = 0
+        self._rows: Terms | None = None
+
+    def put(self, rows: NDArray[np.int64], output: Terms) -> None:
+        """Take the outputs of rows that lie in one part."""
+        self._windows.put(rows, output)
+        for window in self._windows.finished():
+            self._append(window.rows())
+
+    def _append(self, rows: Terms) -> None:
+        """Add rows at the end; the arrays are lengthened in place, by the system moving pages, not copying them."""
+        if self._rows is None:
+            self._rows = replace(rows, terms=rows.terms[:0].copy(), weights=rows.weights[:0].copy())
+        done, entries = self._filled, int(self._offsets[self._filled])
+        for array, more in ((self._rows.terms, rows.terms), (self._rows.weights, rows.weights)):
+            array.resize(entries + len(more), refcheck=False)
+            array[entries:] = more
+        self._offsets[done + 1 : done + 1 + len(rows)] = rows.offsets[1:] + entries
+        self._filled += len(rows)
+
+    def result(self) -> Terms:
+        """Return all rows, once every one has been put."""
+        count = len(self._offsets) - 1
+        if self._rows is None or self._filled < count:
+            raise RuntimeError(f"only {self._filled} of {count} rows were collected. This is a bug.")
+        return replace(self._rows, offsets=self._offsets)
+
+
+class _TermsWindow(Sink):
+    """Collects the sparse rows of a window."""
+
+    def __init__(self) -> None:
+        self._parts: list[Terms] = []
+        self._places: list[NDArray[np.int64]] = []
+
+    def put(self, rows: NDArray[np.int64], output: Terms) -> None:
+        self._parts.append(output)
+        self._places.append(rows)
+
+    def rows(self) -> Terms:
+        """Return the rows in the order of the input."""
+        whole = Terms.joined(self._parts)
+        self._parts.clear()
+        return whole.take(np.argsort(np.concatenate(self._places)))

@@ -14,7 +14,7 @@ from torch.nn import functional
 from fourfold.backends import Batch
 from fourfold.backends.torch import TorchBackend
 from fourfold.containers import Tokens
-from fourfold.engine.collect import ListSink, RowSink, Sink, numpy_rows
+from fourfold.engine.collect import ListSink, RowSink, Sink
 from fourfold.engine.shared import SharedRowSink
 from fourfold.errors import InputError
 from fourfold.families import _encoding, _running
@@ -45,21 +45,15 @@ class Options(Call):
         cls,
         model: Any,
         *,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
         device: Any = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
-        batch_size: int = 32,
-        show_progress_bar: bool | None = None,
         output_value: str | None = "sentence_embedding",
         precision: str | None = "float32",
-        pool: Any = None,
-        chunk_size: int | None = None,
         ranges: Any = None,
-        **kwargs: Any,
+        **given: Any,
     ) -> Options:
         """Return the options of a call of a model from the arguments of ``SentenceTransformer.encode``.
 
@@ -69,17 +63,7 @@ class Options(Call):
             InputError: If one is unusable, or the model takes no such keyword argument.
         """
         options = cls(
-            **shared(
-                model,
-                prompt_name=prompt_name,
-                prompt=prompt,
-                batch_size=batch_size,
-                show_progress_bar=show_progress_bar,
-                device=device,
-                pool=pool,
-                chunk_size=chunk_size,
-                kwargs=kwargs,
-            ),
+            **shared(model, device=device, **given),
             output_value=output_value,
             precision=check_precision(precision),
             as_tensor=convert_to_tensor,
@@ -103,7 +87,7 @@ class Options(Call):
 
     def part(self, count: int) -> Sink:
         """Return what collects the results of ``count`` rows."""
-        return RowSink(count, _allocate) if self.vectors else ListSink(count)
+        return RowSink(count, _running.allocate) if self.vectors else ListSink(count)
 
     def sink(self, count: int) -> Sink:
         """Return what collects the whole result, which workers write in place."""
@@ -152,9 +136,7 @@ class Options(Call):
         if not self.vectors:
             rows = self._quantised(sink.items)
             return rows[0] if single else rows
-        vectors = sink.result()
-        if isinstance(vectors, np.ndarray):
-            vectors = _running.as_tensor(vectors)
+        vectors = _running.as_tensor(sink.result())
         vectors = self._quantised(vectors[0] if single else vectors)
         if self.as_numpy:
             return vectors.numpy() if isinstance(vectors, Tensor) else vectors
@@ -174,7 +156,7 @@ class Options(Call):
         rows = self._quantised(sink.result())
         if isinstance(rows, Tensor) and self.as_numpy:
             rows = rows.numpy()
-        elif isinstance(rows, np.ndarray) and not self.as_numpy:
+        elif not self.as_numpy:
             rows = _running.as_tensor(rows)
         for row in rows:
             yield row.clone() if isinstance(row, Tensor) else row.copy()
@@ -188,13 +170,6 @@ def encode_stream(model: Any, inputs: Iterable[Any], options: Options, window: i
             "give ranges [2, width], the smallest and largest values of a sample"
         )
     return _encoding.encode_stream(model, inputs, options, window)
-
-
-def _allocate(shape: tuple[int, ...], like: Any) -> Any:
-    """Return an empty result of the kind of a batch's output."""
-    if isinstance(like, Tensor):
-        return torch.empty(shape, dtype=like.dtype, device=like.device)
-    return numpy_rows(shape, like)
 
 
 def _split_tokens(features: Features, batch: Batch) -> list[Tensor]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from fourfold.families._model import BaseModel
+from fourfold.modules._base import width_methods
 from fourfold.modules.pooling import Pooling
 from fourfold.notices import renamed_keywords
 from fourfold.ops import similarity
@@ -76,15 +77,6 @@ class EmbeddingModel(BaseModel):
             if isinstance(module, Pooling):
                 module.include_prompt = include_prompt
                 return
-
-
-def width_methods(modules: Iterable[Any]) -> Iterator[Callable[[], int | None]]:
-    """Yield the methods that tell the width of a module's output, of each module that has one, by its newest name."""
-    for module in modules:
-        names = ("get_embedding_dimension", "get_sentence_embedding_dimension", "get_word_embedding_dimension")
-        found = next((name for name in names if hasattr(module, name)), None)
-        if found is not None:
-            yield getattr(module, found)
 
 
 def encoding_as(task: str, names: tuple[str, ...], encode: Any) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from fourfold.backends import Backend, Batch
-from fourfold.errors import InputError
+from fourfold.errors import check_positive
 from fourfold.ops.similarity import SimilarityFunction, similarity_name
 from fourfold.store.fingerprint import fingerprint
 from fourfold.store.manifest import ModelConfig
@@ -87,8 +87,7 @@ class Encoder(ABC):
         progress: bool,
     ) -> Call:
         """Return the checked arguments that ``encode`` has in every family."""
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        check_positive(batch_size=batch_size)
         text = prompting.resolve(self.prompts, self.default_prompt_name, prompt, prompt_name)
         return Call(text, task, batch_size, progress)
 

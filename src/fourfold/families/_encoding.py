@@ -12,7 +12,7 @@ from fourfold.backends import Batch
 from fourfold.backends.torch import TorchBackend
 from fourfold.engine.collect import Sink
 from fourfold.engine.run import LocalRunner, Runner, run, stream
-from fourfold.errors import MissingFeatureError
+from fourfold.errors import MissingFeatureError, check_positive
 from fourfold.families import _running
 from fourfold.modules._base import Features
 from fourfold.text import prompts as prompting
@@ -87,27 +87,27 @@ def embedding_of(features: Features) -> Any:
 def shared(
     model: Any,
     *,
-    prompt_name: str | None,
-    prompt: str | None,
-    batch_size: int,
-    show_progress_bar: bool | None,
-    device: Any,
-    pool: Any,
-    chunk_size: int | None,
-    kwargs: dict[str, Any],
+    prompt_name: str | None = None,
+    prompt: str | None = None,
+    batch_size: int = 32,
+    show_progress_bar: bool | None = None,
+    device: Any = None,
+    pool: Any = None,
+    chunk_size: int | None = None,
+    **kwargs: Any,
 ) -> dict[str, Any]:
-    """Return the fields of :class:`Call` from the arguments that every ``encode`` takes.
+    """Return the fields of :class:`Call` from the arguments that every ``encode`` takes, those for modules included.
 
     A single device moves the model there, once all arguments are checked: the caller does so by ``_ready_on``.
 
     Raises:
         InputError: If one is unusable, or the model takes no such keyword argument.
     """
-    _running.check_batch_size(batch_size)
+    check_positive(batch_size=batch_size)
     _running.check_kwargs(model, kwargs)
     devices = list(device) if isinstance(device, (list, tuple)) else None
-    if pool is not None or devices is not None:
-        _running.check_chunk_size(chunk_size)
+    if chunk_size is not None and (pool is not None or devices is not None):
+        check_positive(chunk_size=chunk_size)
     return {
         "prompt": prompting.resolve(model.prompts, model.default_prompt_name, prompt, prompt_name),
         "batch_size": batch_size,

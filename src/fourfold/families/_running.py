@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fourfold.backends.torch import TorchBackend, every_part
+from fourfold.engine.collect import numpy_rows
 from fourfold.engine.plan import Budget
 from fourfold.engine.run import LocalRunner
 from fourfold.engine.workers import PoolRunner, WorkerPool
@@ -23,12 +24,6 @@ from fourfold.errors import InputError
 # Where a model sets no length, batch_size bounds memory as if texts had this many tokens.
 _USUAL_LENGTH = 512
 _USUAL_WORKERS = 4
-
-
-def check_batch_size(size: int) -> None:
-    """Raise :class:`~fourfold.errors.InputError` unless a batch has room for an input."""
-    if size < 1:
-        raise InputError(f"batch_size must be at least 1, got {size}")
 
 
 def check_kwargs(model: Any, kwargs: dict[str, Any]) -> None:
@@ -176,12 +171,6 @@ def pool_runner(
     return PoolRunner(pool, work, budget_for(backend, batch_size, kinds), chunk_size)
 
 
-def check_chunk_size(size: int | None) -> None:
-    """Raise :class:`~fourfold.errors.InputError` unless a chunk has room for an input."""
-    if size is not None and size < 1:
-        raise InputError(f"chunk_size must be at least 1, got {size}")
-
-
 def as_array(vectors: Tensor) -> NDArray[Any]:
     """Return a CPU tensor as an array over the same memory; bfloat16, which numpy lacks, as the uint16 of its bits."""
     if vectors.dtype == torch.bfloat16:
@@ -189,11 +178,20 @@ def as_array(vectors: Tensor) -> NDArray[Any]:
     return vectors.numpy()
 
 
-def as_tensor(vectors: NDArray[Any]) -> Tensor:
-    """Return the tensor that :func:`as_array` made an array of."""
+def as_tensor(vectors: NDArray[Any] | Tensor) -> Tensor:
+    """Return the tensor that :func:`as_array` made an array of; a tensor is left as it is."""
+    if isinstance(vectors, Tensor):
+        return vectors
     if vectors.dtype == np.uint16:
         return torch.from_numpy(vectors.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(vectors)
+
+
+def allocate(shape: tuple[int, ...], like: Any) -> Any:
+    """Return an empty result of the kind of a batch's output, an array or a tensor."""
+    if isinstance(like, Tensor):
+        return torch.empty(shape, dtype=like.dtype, device=like.device)
+    return numpy_rows(shape, like)
 
 
 class Processes:

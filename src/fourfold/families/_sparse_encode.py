@@ -13,7 +13,7 @@ from torch import Tensor
 from fourfold.backends import Batch
 from fourfold.backends.torch import TorchBackend
 from fourfold.containers import Terms
-from fourfold.engine.collect import RowSink, Sink, TermsSink, numpy_rows
+from fourfold.engine.collect import RowSink, Sink, TermsSink
 from fourfold.engine.plan import windows
 from fourfold.engine.run import LocalRunner
 from fourfold.engine.shared import SharedRowSink
@@ -51,18 +51,12 @@ class Options(Call):
         cls,
         model: Any,
         *,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        batch_size: int = 32,
-        show_progress_bar: bool | None = None,
         convert_to_tensor: bool = True,
         convert_to_sparse_tensor: bool | str = True,
         save_to_cpu: bool = False,
         device: Any = None,
         max_active_dims: int | None = None,
-        pool: Any = None,
-        chunk_size: int | None = None,
-        **kwargs: Any,
+        **given: Any,
     ) -> Options:
         """Return the options of a call of a model from the arguments of ``SparseEncoder.encode``.
 
@@ -71,17 +65,7 @@ class Options(Call):
         Raises:
             InputError: If one is unusable, or the model takes no such keyword argument.
         """
-        common = shared(
-            model,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
-            device=device,
-            pool=pool,
-            chunk_size=chunk_size,
-            kwargs=kwargs,
-        )
+        common = shared(model, device=device, **given)
         most = model.max_active_dims if max_active_dims is None else max_active_dims
         check_active(most)
         layout = _layout(convert_to_sparse_tensor)
@@ -90,9 +74,9 @@ class Options(Call):
                 'convert_to_sparse_tensor="csr" makes one tensor of all rows; give convert_to_tensor=True with it'
             )
         if most is not None and "max_active_dims" in model.get_model_kwargs():
-            common["kwargs"] = {**kwargs, "max_active_dims": most}
+            common["kwargs"] = {**common["kwargs"], "max_active_dims": most}
         model._ready_on(None if common["devices"] is not None else device)
-        away = save_to_cpu or pool is not None or common["devices"] is not None
+        away = save_to_cpu or common["pool"] is not None or common["devices"] is not None
         return cls(
             **common,
             as_tensor=convert_to_tensor,
@@ -135,7 +119,7 @@ class Options(Call):
         if not self.as_tensor:
             return []
         if self.layout == "csr":
-            return sparse.csr(Terms(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), 0))
+            return sparse.csr(Terms.of(np.zeros((0, 0), np.float32)))
         empty = torch.zeros(0)
         return empty if self.layout is None else empty.to_sparse()
 
@@ -146,7 +130,7 @@ class Options(Call):
 
     def _result(self, rows: Any, single: bool) -> Any:
         if self.layout is None:
-            rows = _running.as_tensor(rows) if isinstance(rows, np.ndarray) else rows
+            rows = _running.as_tensor(rows)
             return rows[0] if single else rows if self.as_tensor else list(rows)
         if single:
             return self._placed(sparse.coo_rows(rows)[0] if self.layout == "coo" else sparse.csr(rows))
@@ -159,7 +143,7 @@ class Options(Call):
         rows = sink.result()
         with torch.inference_mode(False):
             if self.layout is None:
-                found = [row.clone() for row in (_running.as_tensor(rows) if isinstance(rows, np.ndarray) else rows)]
+                found = [row.clone() for row in _running.as_tensor(rows)]
             else:
                 found = [self._placed(row) for row in sparse.coo_rows(rows, apart=True)]
         yield from found
@@ -179,8 +163,7 @@ class TermsOptions(Options):
 
     def each(self, sink: Any) -> Iterator[Terms]:
         """Yield the rows of a full sink one by one, each in memory of its own."""
-        rows = self.result(sink, single=False)
-        return (rows.take(np.array([number])) for number in range(len(rows)))
+        return self.result(sink, single=False).each()
 
 
 def _layout(asked: bool | str) -> str | None:
@@ -201,7 +184,5 @@ def _strongest_dense(rows: Tensor, most: int) -> Tensor:
 
 def _allocate(shape: tuple[int, ...], like: Any) -> Any:
     """Return an empty result of the kind of a batch's output; one that autograd may use later."""
-    if not isinstance(like, Tensor):
-        return numpy_rows(shape, like)
     with torch.inference_mode(False):
-        return torch.empty(shape, dtype=like.dtype, device=like.device)
+        return _running.allocate(shape, like)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -18,8 +19,8 @@ from fourfold.engine.plan import Budget, windows
 from fourfold.engine.run import LocalRunner, read_windows, run
 from fourfold.errors import InputError, require
 from fourfold.families._encoder import Call, Encoder, Prompted, built, saved_settings, torch_options
-from fourfold.modules._router_tasks import stated_tasks
-from fourfold.ops.terms import as_terms, check_active, heaviest, joined, sparsity, strongest
+from fourfold.modules._router_tasks import by_task, stated_tasks
+from fourfold.ops.terms import as_terms, check_active, heaviest, sparsity, strongest
 from fourfold.ops.terms_similarity import compare_terms
 from fourfold.store.source import Source
 from fourfold.text.inputs import as_list, check_stream, is_single
@@ -89,8 +90,7 @@ class TermsEncoder(Encoder):
         most = self._most(max_active_dims)
         items = [inputs] if is_single(inputs) else as_list(inputs)
         if not items:
-            nothing = np.zeros(0, np.int32), np.zeros(0, np.float32)
-            return Terms(np.zeros(1, np.int64), *nothing, self.get_embedding_dimension())
+            return Terms.of(np.zeros((0, self.get_embedding_dimension()), np.float32))
         return self._encode(items, call, most)
 
     def encode_stream(
@@ -227,12 +227,10 @@ class StaticTermsEncoder(TermsEncoder):
         if tasks is None:
             return self._one_way(items, call, most)
         parts, places = [], []
-        for task in dict.fromkeys(tasks):
-            rows = np.array([row for row, other in enumerate(tasks) if other == task])
-            way = Call(call.prompt, task, call.batch_size, call.progress)
-            parts.append(self._one_way([items[row][task] for row in rows.tolist()], way, most))
+        for task, rows, some in by_task(items, tasks):
+            parts.append(self._one_way(some, replace(call, task=task), most))
             places.append(rows)
-        return joined(parts).take(np.argsort(np.concatenate(places)))
+        return Terms.joined(parts).take(np.argsort(np.concatenate(places)))
 
     def _one_way(self, items: list[Any], call: Call, most: int | None) -> Terms:
         static = self._static(call.task)
@@ -254,8 +252,7 @@ class StaticTermsEncoder(TermsEncoder):
             return
         # Looking up costs next to nothing beside tokenising, so that there is nothing to do ahead.
         for items in read_windows(inputs, window):
-            rows = self._encode(items, call, most)
-            yield from (rows.take(np.array([row])) for row in range(len(rows)))
+            yield from self._encode(items, call, most).each()
 
 
 class TorchTermsEncoder(TermsEncoder):

@@ -12,10 +12,11 @@ from torch import Tensor
 from fourfold.engine.workers import WorkerPool
 from fourfold.errors import InputError, InputTypeError
 from fourfold.families import _encoding, _sparse_encode
-from fourfold.families._embedding import EmbeddingModel, encoding_as, width_methods
+from fourfold.families._embedding import EmbeddingModel, encoding_as
 from fourfold.families._loading import as_modules
 from fourfold.families._model import Loaded, ModelOptions, shows_model_options
 from fourfold.families.model_card import BaseModelCardData, SparseEncoderModelCardData
+from fourfold.modules._base import width_methods
 from fourfold.modules.pooling import Pooling
 from fourfold.modules.sparse_auto_encoder import SparseAutoEncoder
 from fourfold.modules.splade_pooling import SpladePooling
@@ -23,7 +24,7 @@ from fourfold.modules.transformer import Transformer
 from fourfold.notices import renamed_keywords
 from fourfold.ops import sparse
 from fourfold.ops.similarity import SimilarityFunction
-from fourfold.ops.terms import check_active, heaviest
+from fourfold.ops.terms import check_active, heaviest, sparsity
 from fourfold.ops.vectors import to_batch
 from fourfold.text import prompts as prompting
 
@@ -270,14 +271,7 @@ class SparseEncoder(EmbeddingModel):
         {'active_dims': 1.5, 'sparsity_ratio': 0.625}
         """
         _check_tensor(embeddings)
-        batch = to_batch(embeddings)
-        count, width = batch.shape
-        if not count or not width:
-            return {"active_dims": 0.0, "sparsity_ratio": 1.0}
-        values = batch.values() if batch.layout == torch.sparse_csr else batch
-        values = batch.coalesce().values() if batch.is_sparse else values
-        active = int(torch.count_nonzero(values)) / count
-        return {"active_dims": active, "sparsity_ratio": 1 - active / width}
+        return sparsity(sparse.terms_of(to_batch(embeddings)))
 
     @staticmethod
     def intersection(embeddings_1: Tensor, embeddings_2: Tensor) -> Tensor:

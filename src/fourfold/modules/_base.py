@@ -6,7 +6,7 @@ import inspect
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -360,3 +360,12 @@ def prepare(module: Any, inputs: Sequence[Any], prompt: str | None, kwargs: Mapp
     if not open_ended and "task" not in parameters:
         given.pop("task", None)
     return method(inputs, **given)
+
+
+def width_methods(modules: Iterable[Any]) -> Iterator[Callable[[], int | None]]:
+    """Yield the methods that tell the width of a module's output, of each module that has one, by its newest name."""
+    for module in modules:
+        names = ("get_embedding_dimension", "get_sentence_embedding_dimension", "get_word_embedding_dimension")
+        found = next((name for name in names if hasattr(module, name)), None)
+        if found is not None:
+            yield getattr(module, found)

@@ -238,9 +238,17 @@ def features(model: nn.Module, tokens: Tokens, packing: Packing, start: int) -> 
     """
     filled = len(tokens.ids) + packing.filling
     ids, types = (_filled(part, filled) for part in (tokens.ids, tokens.type_ids))
-    offsets = torch.from_numpy(tokens.offsets).int()
+    return {**inputs(model, ids, packing, types, start), **layout(torch.from_numpy(tokens.offsets).int(), packing)}
+
+
+def layout(offsets: Tensor, packing: Packing) -> dict[str, Any]:
+    """Return the features that say which token of a packed batch is whose.
+
+    Args:
+        offsets: int32 ``[rows + 1]``, where each text begins, and the end of the last.
+        packing: The same for our attention, with any filling at the end.
+    """
     return {
-        **inputs(model, ids, packing, types, start),
         "cu_seq_lens_q": offsets,
         "cu_seq_lens_k": offsets,
         "max_length_q": packing.longest,

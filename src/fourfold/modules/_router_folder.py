@@ -48,6 +48,18 @@ def read_config(source: Source, file: str) -> dict[str, Any]:
     return source.object(file) or source.object(_LEGACY_FILE)
 
 
+def stated(source: Source, file: str = CONFIG_FILE) -> tuple[dict[str, str], dict[str, list[str]], dict[str, Any]]:
+    """Return the type of each module of a router's folder by its id, the ids of each route, and the parameters.
+
+    Raises:
+        FolderError: If what the folder states is broken.
+    """
+    origin = source.pretty(file)
+    config = read_config(source, file)
+    types, structure, parameters = (part_of(config, key, origin) for key in PARTS)
+    return {name: types[name] for name in module_ids(structure, types, origin)}, structure, parameters
+
+
 @dataclass(frozen=True)
 class Layout:
     """What a router's folder states of its routes, without the modules themselves.
@@ -72,9 +84,7 @@ class Layout:
             FolderError: If what it states is broken.
         """
         origin = source.pretty(CONFIG_FILE)
-        config = read_config(source, CONFIG_FILE)
-        types, structure, parameters = (part_of(config, key, origin) for key in PARTS)
-        module_ids(structure, types, origin)
+        types, structure, parameters = stated(source)
         default = parameters.get("default_route")
         if default is None and parameters.get("allow_empty_key", True):
             default = next(iter(structure), None)

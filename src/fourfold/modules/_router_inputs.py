@@ -13,7 +13,7 @@ from fourfold.containers import Tokens
 from fourfold.errors import FirstModuleError, InputError
 from fourfold.modules._base import Features, InputModule, packs, prepare, tokenises
 from fourfold.modules._router_rows import PARTS, Part, Parts, PerRow, Routed, Way
-from fourfold.modules._router_tasks import stated_tasks
+from fourfold.modules._router_tasks import by_task, stated_tasks
 from fourfold.text.modality import Modality, infer_batch_modality
 from fourfold.text.tokenizer import FastTokenizer
 
@@ -47,13 +47,7 @@ class RouterInputs(InputModule):
         stated = stated_tasks(inputs) if task is None else None
         if stated is None:
             return [((task, modality or _modality(inputs)), np.arange(len(inputs)), list(inputs))]
-        names = np.array([*stated, ""], dtype=object)[:-1]  # one-dimensional whatever the names are
-        groups: list[tuple[Way, NDArray[np.int64], list[Any]]] = []
-        for name in dict.fromkeys(stated):
-            rows = np.flatnonzero(names == name)
-            items = [inputs[row][name] for row in rows.tolist()]
-            groups.append(((name, modality or _modality(items)), rows, items))
-        return groups
+        return [((name, modality or _modality(items)), rows, items) for name, rows, items in by_task(inputs, stated)]
 
     def preprocess(
         self,

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fourfold.containers import Tokens
+from fourfold.containers import Tokens, offsets_of
 from fourfold.errors import ShapeError
 from fourfold.modules._base import Features
+from fourfold.modules._packed import layout
 from fourfold.ops.attention import Packing
 from fourfold.ops.splade import VocabularyLogits
 from fourfold.text.modality import Modality
@@ -189,16 +190,9 @@ def _laid_out(columns: Mapping[str, list[Tensor]], *, packed: bool) -> Features:
         places = torch.arange(max(lengths), device=first[0].device)
         features["attention_mask"] = (places < torch.tensor(lengths, device=places.device)[:, None]).long()
         return features
-    packing = Packing(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    packing = Packing(offsets_of(lengths))
     offsets = torch.from_numpy(packing.offsets).int().to(first[0].device)
-    return {
-        **{name: torch.cat(rows)[None] for name, rows in columns.items()},
-        "cu_seq_lens_q": offsets,
-        "cu_seq_lens_k": offsets,
-        "max_length_q": packing.longest,
-        "max_length_k": packing.longest,
-        "packing": packing,
-    }
+    return {**{name: torch.cat(rows)[None] for name, rows in columns.items()}, **layout(offsets, packing)}
 
 
 def _are_rows(parts: Sequence[Part], values: Sequence[Tensor]) -> bool:

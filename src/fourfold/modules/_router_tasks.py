@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fourfold.errors import InputError, did_you_mean
 from fourfold.text.modality import NAMES, Modality
@@ -81,6 +84,14 @@ def stated_tasks(inputs: Sequence[Any]) -> list[str] | None:
             "encode(..., task=)."
         )
     return [next(iter(item)) for item in inputs]
+
+
+def by_task(inputs: Sequence[Any], stated: Sequence[str]) -> Iterator[tuple[str, NDArray[np.int64], list[Any]]]:
+    """Yield each task that inputs state, with the numbers of its inputs, and these out of their dictionaries."""
+    names = np.array([*stated, ""], dtype=object)[:-1]  # one-dimensional whatever the names are
+    for task in dict.fromkeys(stated):
+        rows = np.flatnonzero(names == task)
+        yield task, rows, [inputs[row][task] for row in rows.tolist()]
 
 
 def _are_messages(inputs: Sequence[Any]) -> bool:

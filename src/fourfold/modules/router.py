@@ -12,9 +12,9 @@ from torch import nn
 
 from fourfold.errors import InputError
 from fourfold.modules import _router_folder
-from fourfold.modules._base import Features
+from fourfold.modules._base import Features, width_methods
 from fourfold.modules._loading import load_part, part_class, save_code, save_part
-from fourfold.modules._router_folder import module_ids, opened, part_of, read_config, read_mappings
+from fourfold.modules._router_folder import opened, read_config, read_mappings, stated
 from fourfold.modules._router_inputs import RouterInputs
 from fourfold.modules._router_rows import PARTS, PerRow, divide, merge
 from fourfold.modules._router_tasks import Key, listed, mapping_key, route_of
@@ -209,12 +209,9 @@ class Router(RouterInputs):
 
     def get_embedding_dimension(self) -> int | None:
         """Return the width of the vectors: the first route's, where they differ; None if no module tells."""
-        names = ("get_embedding_dimension", "get_sentence_embedding_dimension", "get_word_embedding_dimension")
-        widths = []
-        for chain in self._chains.values():
-            tell = (getattr(part, name) for part in reversed(chain) for name in names if hasattr(type(part), name))
-            if (last := next(tell, None)) is not None:
-                widths.append(last())
+        # The last module of each route that has a say.
+        tell = (next(width_methods(reversed(chain)), None) for chain in self._chains.values())
+        widths = [last() for last in tell if last is not None]
         # SpladePooling knows its width only once it has run.
         if len(set(widths) - {None}) > 1:
             warn_once(logger, f"the routes give vectors of different widths: {widths}; the first is shown")
@@ -275,8 +272,7 @@ class Router(RouterInputs):
             **options: What the model offers to every module's ``load``.
         """
         origin = source.pretty(cls.config_file_name)
-        config = cls.read_config(source)
-        types, structure, parameters = (part_of(config, key, origin) for key in _router_folder.PARTS)
+        types, structure, parameters = stated(source, cls.config_file_name)
         offered = {
             "token": source.token, "cache_folder": source.cache, "revision": source.revision,
             "local_files_only": source.offline, "module_classes": module_classes, "trust_remote_code": False, **options,
@@ -284,10 +280,10 @@ class Router(RouterInputs):
         whole = replace(source, subfolder="")
         parts: dict[str, nn.Module] = {}
         with opened(source, cls.config_file_name):
-            for name in module_ids(structure, types, origin):
+            for name, kind in types.items():
                 path = source.at(name).subfolder
                 wanted = part_class(
-                    types[name], whole, origin, trust_remote_code=bool(offered["trust_remote_code"]),
+                    kind, whole, origin, trust_remote_code=bool(offered["trust_remote_code"]),
                     classes=module_classes, path=path,
                 )  # fmt: skip
                 parts[name] = load_part(wanted, whole, path, offered)

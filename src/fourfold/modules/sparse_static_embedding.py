@@ -15,7 +15,7 @@ from fourfold.errors import FolderError, InputError, WeightsError
 from fourfold.modules import _processor
 from fourfold.modules._base import Features, InputModule, needed
 from fourfold.store.source import Source
-from fourfold.store.token_weights import IDF_FILE, find_weights, read_weights
+from fourfold.store.token_weights import IDF_FILE, check_size, find_weights, read_weights
 from fourfold.store.weights import load_into
 from fourfold.text.inputs import check_texts
 from fourfold.text.prompts import prepend
@@ -193,11 +193,7 @@ class SparseStaticEmbedding(InputModule):
             return cls._build({**config, "tokenizer": tokenizer, "weight": weight}, source)
         module = cls._build({**config, "tokenizer": tokenizer}, source)
         load_into(module, source)
-        highest = max(tokenizer.get_vocab().values(), default=-1)
-        if highest >= module.num_dimensions:
-            raise WeightsError(
-                f"{source.pretty()}: the tokenizer has ids up to {highest}, the file {module.num_dimensions} weights"
-            )
+        check_size(module.num_dimensions, tokenizer.get_vocab(), source.pretty())
         return module
 
     @classmethod

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fourfold.containers import Terms
+from fourfold.containers import Terms, offsets_of
 from fourfold.errors import InputTypeError, ShapeError
 
 
@@ -33,8 +33,7 @@ def terms_of(vectors: Tensor) -> Terms:
         places = vectors.nonzero(as_tuple=True)
         weights = vectors[places].cpu().numpy()
         row, term = (place.cpu().numpy() for place in places)
-    offsets = np.zeros(len(vectors) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(row, minlength=len(vectors)), out=offsets[1:])
+    offsets = offsets_of(np.bincount(row, minlength=len(vectors)))
     return Terms(offsets, term.astype(np.int32), weights, vectors.shape[1])
 
 

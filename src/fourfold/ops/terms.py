@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.containers import Terms
-from fourfold.errors import InputError
+from fourfold.containers import Terms, offsets_of
+from fourfold.errors import InputError, check_positive
 
 
 def as_terms(rows: Any, *, argument: str = "rows") -> Terms:
@@ -84,9 +84,7 @@ def strongest(rows: Terms, most: int | None) -> Terms:
         else:
             chosen = np.argpartition(size[start:stop], stop - start - most)[stop - start - most :]
             kept.append(np.sort(chosen) + start)
-    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-    np.cumsum(np.minimum(rows.lengths, most), out=offsets[1:])
-    index = np.concatenate(kept)
+    offsets, index = offsets_of(np.minimum(rows.lengths, most)), np.concatenate(kept)
     return Terms(offsets, rows.terms[index], rows.weights[index], rows.width)
 
 
@@ -101,12 +99,19 @@ def normalized(rows: Terms) -> Terms:
     return Terms(rows.offsets, rows.terms, (rows.weights / norms).astype(rows.weights.dtype), rows.width)
 
 
-def joined(parts: Sequence[Terms]) -> Terms:
-    """Return the rows of all parts, one part's after the other's."""
-    offsets = np.zeros(sum(map(len, parts)) + 1, dtype=np.int64)
-    np.cumsum(np.concatenate([part.lengths for part in parts]), out=offsets[1:])
-    terms, weights = (np.concatenate([getattr(part, name) for part in parts]) for name in ("terms", "weights"))
-    return Terms(offsets, terms, weights, parts[0].width)
+def bounded(costs: NDArray[np.integer], most: int) -> Iterator[tuple[int, int]]:
+    """Yield where runs of neighbours that together cost at most so much start and stop; one alone may cost more.
+
+    >>> list(bounded(np.array([3, 1, 4, 9, 1]), 5))
+    [(0, 2), (2, 3), (3, 4), (4, 5)]
+    """
+    ends = np.cumsum(costs)
+    start = 0
+    while start < len(ends):
+        before = int(ends[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(ends, before + most, side="right")), start + 1)
+        yield start, stop
+        start = stop
 
 
 def sums(rows: Terms, numbers: NDArray[Any]) -> NDArray[Any]:
@@ -124,8 +129,8 @@ def heaviest(rows: Terms, top_k: int | None = None) -> Iterator[tuple[NDArray[np
     Raises:
         InputError: If ``top_k`` is below 1.
     """
-    if top_k is not None and top_k < 1:
-        raise InputError(f"top_k must be at least 1, got {top_k}")
+    if top_k is not None:
+        check_positive(top_k=top_k)
     return (_heaviest(*rows.row(number), top_k) for number in range(len(rows)))
 
 

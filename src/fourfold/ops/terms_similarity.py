@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fourfold.containers import Terms
 from fourfold.errors import InputError, ShapeError, did_you_mean
-from fourfold.ops.terms import normalized, sums
+from fourfold.ops.terms import bounded, normalized, sums
 
 Numbers = NDArray[np.float64]
 
@@ -109,7 +109,8 @@ def _met(a: Terms, b: Terms, together: Callable[[Numbers, Numbers], Numbers]) ->
         found = np.zeros((stop - start) * len(b))
         base, end = int(a.offsets[start]), int(a.offsets[stop])
         place_of = np.repeat(np.arange(stop - start) * len(b), a.lengths[start:stop])
-        for low, high in _chunks(pairs, base, end):
+        for low, high in bounded(pairs[base:end], _PAIRS):
+            low, high = base + low, base + high
             number = pairs[low:high]
             mine = np.repeat(np.arange(low, high), number)
             # Where an entry's partners begin, and which of them each pair has.
@@ -117,17 +118,6 @@ def _met(a: Terms, b: Terms, together: Callable[[Numbers, Numbers], Numbers]) ->
             place = place_of[mine - base] + row[theirs]
             found += np.bincount(place, together(a.weights[mine], weights[theirs]), minlength=len(found))
         yield start, stop, found.reshape(stop - start, len(b))
-
-
-def _chunks(pairs: NDArray[np.int64], low: int, high: int) -> Iterator[tuple[int, int]]:
-    """Yield runs of the entries from ``low`` to before ``high`` that have a bounded number of partners together."""
-    ends = np.cumsum(pairs[low:high])
-    start = 0
-    while start < len(ends):
-        before = int(ends[start - 1]) if start else 0
-        stop = max(int(np.searchsorted(ends, before + _PAIRS, side="right")), start + 1)
-        yield low + start, low + stop
-        start = stop
 
 
 def _paired(a: Terms, b: Terms, together: Callable[[Numbers, Numbers], Numbers]) -> Numbers:

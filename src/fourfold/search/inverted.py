@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from fourfold.containers import Terms
 from fourfold.errors import SearchIndexError
+from fourfold.ops.terms import bounded
 from fourfold.search.arrays import MEND, ArrayFile, Pieces, save_arrays
 
 _RUN = 1 << 21  # postings merged at a time: some 100 MB of working memory
@@ -174,7 +174,6 @@ class _Merge:
         self.least = np.full(len(self.terms), np.inf, "<f4")
         for part, mask, counts in zip(parts, alive, self.counts, strict=True):
             self._measure(part, mask, counts)
-        self.edges = _runs(self.counts.sum(0))
 
     def _measure(self, part: Inverted, mask: NDArray[np.bool_] | None, counts: NDArray[np.int64]) -> None:
         """Count the postings that stay and find the extremes of their weights, for every term of one part."""
@@ -184,8 +183,8 @@ class _Merge:
             counts[place] = np.diff(part.stop, prepend=0)
         else:
             most, least = most.copy(), least.copy()
-            edges, starts = _runs(np.diff(part.stop, prepend=0)), part.starts()
-            for low, high in pairwise(edges):
+            starts = part.starts()
+            for low, high in bounded(np.diff(part.stop, prepend=0), _RUN):
                 begin = int(starts[low])
                 weight, keep = part.weight[begin : part.stop[high - 1]], mask[part.row[begin : part.stop[high - 1]]]
                 inner = starts[low:high] - begin
@@ -201,7 +200,7 @@ class _Merge:
 
     def merged(self, column: str) -> Iterator[np.ndarray]:
         """Yield the merged ``row`` or ``weight``, a run of terms at a time."""
-        for low, high in pairwise(self.edges):
+        for low, high in bounded(self.counts.sum(0), _RUN):
             counts = self.counts[:, low:high]
             # A term's postings of one part begin after those of earlier terms, and of earlier parts of the same term.
             begin = np.cumsum(counts.sum(0)) - counts.sum(0) + np.cumsum(counts, 0) - counts
@@ -224,15 +223,6 @@ def _spread(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.
     """Return the places of runs of consecutive places."""
     ends = np.cumsum(counts)
     return np.repeat(starts - (ends - counts), counts) + np.arange(int(ends[-1]))
-
-
-def _runs(counts: NDArray[np.int64]) -> list[int]:
-    """Cut terms into runs of at most :data:`_RUN` postings, or of one term; returns the edges."""
-    total, edges = np.cumsum(counts), [0]
-    while edges[-1] < len(counts):
-        before = int(total[edges[-1] - 1]) if edges[-1] else 0
-        edges.append(max(edges[-1] + 1, int(np.searchsorted(total, before + _RUN, side="right"))))
-    return edges
 
 
 def _by_term(rows: Terms) -> NDArray[np.int64]:

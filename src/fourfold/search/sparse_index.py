@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fourfold.containers import Terms
 from fourfold.errors import InputError
-from fourfold.ops.terms import as_terms, joined
+from fourfold.ops.terms import as_terms
 from fourfold.search.arrays import save_arrays
 from fourfold.search.inverted import Inverted, save, save_merged
 from fourfold.search.lock import locked
@@ -242,11 +242,11 @@ class SparseIndex:
                     # Small ones are gathered.
                     waiting.append(chunk)
                     if sum(len(some.terms) + len(some) for some in waiting) >= _CHUNK:
-                        yield Inverted.of(tidied(joined(waiting)))
+                        yield Inverted.of(tidied(Terms.joined(waiting)))
                         waiting = []
                     bar.update(len(chunk))
             if waiting:
-                yield Inverted.of(tidied(joined(waiting)))
+                yield Inverted.of(tidied(Terms.joined(waiting)))
 
     def _spill(self, name: str, pieces: list[Inverted]) -> None:
         """Put the pieces that are in memory into files, and many files into one."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from fourfold.containers import Terms
 from fourfold.errors import InputError
+from fourfold.ops.terms import bounded
 
 _LARGEST = 1e15  # products of two such weights, and sums of those, are still numbers in float32
 
@@ -32,14 +33,10 @@ def tidied(rows: Terms, *, argument: str = "rows") -> Terms:
 
 def chunks(rows: Terms, entries: int) -> Iterator[Terms]:
     """Yield consecutive rows with about so many entries each, as views; at least one row each."""
-    start = 0
-    while start < len(rows):
-        stop = int(np.searchsorted(rows.offsets, rows.offsets[start] + entries, side="right")) - 1
-        stop = max(stop, start + 1)
+    for start, stop in bounded(rows.lengths, entries):
         low, high = int(rows.offsets[start]), int(rows.offsets[stop])
         offsets = rows.offsets[start : stop + 1] - low
         yield Terms(offsets, rows.terms[low:high], rows.weights[low:high], rows.width)
-        start = stop
 
 
 def _merged(rows: Terms) -> Terms:

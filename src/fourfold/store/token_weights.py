@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.errors import FolderError
+from fourfold.errors import FolderError, WeightsError
 from fourfold.store.source import Source
 
 IDF_FILE = "idf.json"
@@ -25,6 +25,13 @@ def find_weights(source: Source, path: str) -> Path:
     """
     found = source.file(path) or replace(source, subfolder="").file(path)
     return found if found is not None else source.need(path)
+
+
+def check_size(count: int, vocabulary: Mapping[str, int], origin: str) -> None:
+    """Raise :class:`~fourfold.errors.WeightsError` unless so many weights suffice for every token."""
+    highest = max(vocabulary.values(), default=-1)
+    if highest >= count:
+        raise WeightsError(f"{origin}: the tokenizer has ids up to {highest}, the file {count} weights")
 
 
 def read_weights(path: Path, vocabulary: Mapping[str, int], origin: str) -> NDArray[np.float32]:

@@ -40,11 +40,7 @@ class TransformersTokenizerWrapper(WordTokenizer):
         """Return the packed ids of texts, at most ``max_length`` of each; the cut may take special tokens."""
         if self._fast is None:
             return super().pack(texts, max_length)
-        tokens = self._fast.encode(texts)
-        if max_length is None or tokens.lengths.max(initial=0) <= max_length:
-            return tokens
-        ends = tokens.offsets[:-1] + tokens.lengths.clip(max=max_length)
-        return Tokens.of([tokens.ids[start:end].tolist() for start, end in zip(tokens.offsets, ends, strict=False)])
+        return self._fast.encode(texts).cut(max_length)
 
     def save(self, output_path: str) -> None:
         """Write the tokenizer's files."""
