@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from fourfold.errors import InputError, did_you_mean, require
 
 if TYPE_CHECKING:
+    from fourfold.families.cross import CrossEncoder
     from fourfold.families.dense import SentenceTransformer
     from fourfold.families.sparse import SparseEncoder
 
@@ -85,18 +86,30 @@ ARCHITECTURES: dict[str, Architecture] = {
     "xlm_roberta": Architecture("XLMRobertaConfig", _ROBERTA, pad_first=False),
 }
 
+# The transformers class of a checkpoint, by what its head does.
+HEADS = {
+    None: "AutoModel",
+    "masked": "AutoModelForMaskedLM",
+    "causal": "AutoModelForCausalLM",
+    "labels": "AutoModelForSequenceClassification",
+}
 
-def checkpoint(architecture: str, folder: str | Path, *, seed: int = 0, masked: bool = False) -> Path:
+
+def checkpoint(
+    architecture: str, folder: str | Path, *, seed: int = 0, head: str | None = None, **options: Any
+) -> Path:
     """Write a tiny transformers checkpoint with its tokenizer, and return the folder.
 
     Args:
         architecture: A key of :data:`ARCHITECTURES`.
         folder: Where to write.
         seed: Seed of the random weights.
-        masked: Whether it is a masked language model, with the head that predicts tokens.
+        head: A key of :data:`HEADS`: ``masked`` and ``causal`` predict tokens, ``labels`` scores whole texts. None is
+            none.
+        **options: Further settings of the config, such as ``num_labels``.
 
     Raises:
-        InputError: If the architecture is unknown, or has no such head.
+        InputError: If the architecture or the head is unknown, or the architecture has no such head.
     """
     require("transformers", "torch", "fourfold.testing")
     if architecture not in ARCHITECTURES:
@@ -104,6 +117,8 @@ def checkpoint(architecture: str, folder: str | Path, *, seed: int = 0, masked: 
         raise InputError(
             f"architecture must be one of {known}; got {architecture!r}.{did_you_mean(architecture, ARCHITECTURES)}"
         )
+    if head not in HEADS:
+        raise InputError(f"head must be one of {', '.join(map(str, HEADS))}; got {head!r}")
     import torch
     import transformers
 
@@ -112,14 +127,13 @@ def checkpoint(architecture: str, folder: str | Path, *, seed: int = 0, masked: 
     special = {
         f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "cls", "sep")
     }
-    config = getattr(transformers, made.config)(vocab_size=len(tokenizer), **{**special, **made.options})
+    config = getattr(transformers, made.config)(vocab_size=len(tokenizer), **{**special, **made.options, **options})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if architecture == "t5" and not masked:
+        if architecture == "t5" and head is None:
             model = transformers.T5EncoderModel(config)
         else:
-            auto = transformers.AutoModelForMaskedLM if masked else transformers.AutoModel
-            model = _from_config(auto, config)
+            model = _from_config(getattr(transformers, HEADS[head]), config)
         _spread(model)
     folder = Path(folder)
     model.save_pretrained(folder)
@@ -188,14 +202,17 @@ def tiny(
 @overload
 def tiny(kind: Literal["sparse"], architecture: str = ..., *, seed: int = ..., **options: Any) -> SparseEncoder: ...
 @overload
+def tiny(kind: Literal["cross"], architecture: str = ..., *, seed: int = ..., **options: Any) -> CrossEncoder: ...
+@overload
 def tiny(kind: str, architecture: str = ..., *, seed: int = ..., **options: Any) -> Any: ...
 def tiny(kind: str = "dense", architecture: str = "bert", *, seed: int = 0, **options: Any) -> Any:
     """Return a tiny model with random weights.
 
     Args:
-        kind: The family: ``dense`` or ``sparse``.
+        kind: The family: ``dense``, ``sparse`` or ``cross``.
         architecture: A key of :data:`ARCHITECTURES`, or ``static`` for a vector or a weight a token, without a
-            transformer. A sparse model is SPLADE, or has a sparse auto-encoder on a decoder.
+            transformer. A sparse model is SPLADE, or has a sparse auto-encoder on a decoder; a cross encoder has one
+            label, or scores by the logits of a decoder.
         seed: Seed of the weights.
         **options: Further arguments of the family's class.
 
@@ -240,17 +257,27 @@ def _sparse(architecture: str, seed: int) -> list[Any]:
             torch.manual_seed(seed)
             top = SparseAutoEncoder(WIDTH, hidden_dim=4 * WIDTH, k=8, k_aux=16)
         return [*_dense(architecture, seed)[:2], top]
-    folder = _saved(architecture, seed, masked=True)
+    folder = _saved(architecture, seed, "masked")
     return [Transformer(str(folder), transformer_task="fill-mask"), SpladePooling()]
 
 
-_KINDS = {"dense": _dense, "sparse": _sparse}
-_CLASSES = {"dense": "SentenceTransformer", "sparse": "SparseEncoder"}
+def _cross(architecture: str, seed: int) -> list[Any]:
+    from fourfold.modules import LogitScore, Transformer
+
+    if ARCHITECTURES[architecture].decoder:
+        transformer = Transformer(str(_saved(architecture, seed, "causal")), transformer_task="text-generation")
+        return [transformer, LogitScore(*transformer.tokenizer.convert_tokens_to_ids(["query", "document"]))]
+    folder = _saved(architecture, seed, "labels", num_labels=1)
+    return [Transformer(str(folder), transformer_task="sequence-classification")]
 
 
-def _saved(architecture: str, seed: int, *, masked: bool = False) -> Path:
+_KINDS = {"dense": _dense, "sparse": _sparse, "cross": _cross}
+_CLASSES = {"dense": "SentenceTransformer", "sparse": "SparseEncoder", "cross": "CrossEncoder"}
+
+
+def _saved(architecture: str, seed: int, head: str | None = None, **options: Any) -> Path:
     """Return the folder of a tiny checkpoint, made on the first call."""
-    folder = Path(_scratch().name, f"checkpoint-{architecture}-{seed}{'-masked' * masked}")
+    folder = Path(_scratch().name, "-".join(["checkpoint", architecture, str(seed), *([head] if head else [])]))
     if not folder.exists():
-        checkpoint(architecture, folder, seed=seed, masked=masked)
+        checkpoint(architecture, folder, seed=seed, head=head, **options)
     return folder

@@ -207,7 +207,7 @@ def packed(filling=0):
     return {
         "sentence_embedding": torch.randn(2, 8, generator=generator), "token_embeddings": layers[-1],
         "all_layer_embeddings": layers, "input_ids": ids[None], "cu_seq_lens_q": offsets, "cu_seq_lens_k": offsets,
-        "modality": "text",
+        "causal_logits": torch.randn(1, 2, 8, generator=generator), "modality": "text",
     }  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def padded(side="right", width=4):
     return {
         "sentence_embedding": flat["sentence_embedding"], "token_embeddings": layers[-1],
         "all_layer_embeddings": layers, "input_ids": rows(flat["input_ids"], 1), "attention_mask": mask,
-        "modality": "text",
+        "causal_logits": flat["causal_logits"][0][:, None], "modality": "text",
     }  # fmt: skip
 
 
@@ -237,7 +237,8 @@ def first_text():
     layers = tuple(layer[:, : LENGTHS[0]] for layer in flat["all_layer_embeddings"])
     offsets = flat["cu_seq_lens_q"][:2]
     alone = {"sentence_embedding": flat["sentence_embedding"][:1], "all_layer_embeddings": layers, "modality": "text"}
-    return {**alone, **short, "cu_seq_lens_q": offsets, "cu_seq_lens_k": offsets}
+    logits = {"causal_logits": flat["causal_logits"][:, :1]}
+    return {**alone, **short, **logits, "cu_seq_lens_q": offsets, "cu_seq_lens_k": offsets}
 
 
 def results(module, features):
@@ -395,7 +396,7 @@ def test_half_precision_stays(module, dtype):
         features = module.preprocess(["a b", "c"])
     else:
         features = packed()
-        for key in ("sentence_embedding", "token_embeddings"):
+        for key in ("sentence_embedding", "token_embeddings", "causal_logits"):
             features[key] = features[key].to(dtype)
         features["all_layer_embeddings"] = tuple(layer.to(dtype) for layer in features["all_layer_embeddings"])
     written = results(module, features)

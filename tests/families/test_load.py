@@ -7,7 +7,7 @@ import fourfold
 from fourfold import SentenceTransformer
 from fourfold.errors import FourfoldError, InputError
 from fourfold.modules import Router
-from fourfold.testing import tiny, tiny_folder
+from fourfold.testing import checkpoint, tiny, tiny_folder
 
 
 def test_a_static_folder_runs_in_numpy_and_others_in_torch():
@@ -132,3 +132,35 @@ def test_the_family_is_the_folders(kind, name, backend):
     assert (encoder.backend, encoder.model_type) == (
         backend, {"sparse": "SparseEncoder", "dense": "SentenceTransformer"}[kind],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", ["bert", "qwen3"])
+def test_cross_encoders(architecture):
+    folder = tiny_folder("cross", architecture)
+    scorer = fourfold.load(folder)
+    assert (scorer.model_type, scorer.backend, scorer.num_labels) == ("CrossEncoder", "torch", 1)
+    pairs = [("the query", "a document"), ("the query", "text")]
+    wanted = fourfold.CrossEncoder(str(folder), device="cpu").predict(pairs)
+    np.testing.assert_array_equal(scorer.predict(pairs), wanted)
+    assert scorer.rank("the query", ["a document", "text"], top_k=1)[0]["score"] == wanted.max()
+
+
+def test_a_checkpoint_that_classifies_is_a_cross_encoder_unless_another_family_is_named(tmp_path):
+    folder = checkpoint("bert", tmp_path, head="labels", num_labels=3)
+    assert fourfold.load(folder).predict([("a", "b")]).shape == (1, 3)
+    assert fourfold.load(folder, family="dense").encode(["a"]).shape == (1, 32)
+
+
+def test_a_family_may_be_named(tmp_path, monkeypatch):
+    folder = checkpoint("bert", tmp_path, head="masked")
+    assert fourfold.load(folder).model_type == "SentenceTransformer"
+    assert fourfold.load(folder, family="sparse").model_type == "SparseEncoder"
+    with pytest.raises(InputError, match="Did you mean 'cross'"):
+        fourfold.load(folder, family="crss")
+    with pytest.raises(InputError, match="static backend cannot run"):
+        fourfold.load(tiny_folder("cross"), backend="static")
+    seen = []
+    monkeypatch.setattr("fourfold.families.load._cross", lambda source, backend, options: seen.append(source.name))
+    monkeypatch.setattr("fourfold.store.source.Source.pinned", lambda self, *args: self)
+    fourfold.load("ms-marco-MiniLM-L6-v2", family="cross")
+    assert seen == ["cross-encoder/ms-marco-MiniLM-L6-v2"]

@@ -70,7 +70,7 @@ def changed(folder, name, **values):
 
 
 def test_a_masked_language_model_becomes_splade(tmp_path):
-    found = load(checkpoint("bert", tmp_path, masked=True))
+    found = load(checkpoint("bert", tmp_path, head="masked"))
     assert [type(module) for module in found] == [Transformer, SpladePooling]
     assert found[0].transformer_task == "fill-mask"
     assert (found[1].pooling_strategy, found[1].activation_function) == ("max", "relu")

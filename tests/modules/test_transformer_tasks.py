@@ -62,7 +62,7 @@ def test_each_task_has_its_class_and_output(tmp_path, task, auto, output, width)
 
 
 @needs_packing
-def test_a_head_that_is_token_wise_runs_packed_and_a_pooling_one_does_not(tmp_path):
+def test_a_head_that_is_token_wise_runs_packed(tmp_path):
     masked = Transformer(with_head(tmp_path / "m", "AutoModelForMaskedLM"), transformer_task="fill-mask").eval()
     assert masked.packed
     with torch.inference_mode():
@@ -71,14 +71,12 @@ def test_a_head_that_is_token_wise_runs_packed_and_a_pooling_one_does_not(tmp_pa
         packed = whole(masked(masked.pack(masked.tokenise(TEXTS)))["token_embeddings"])[0, : len(padded)]
     scale = padded.abs().max()
     torch.testing.assert_close(packed / scale, padded / scale, rtol=0, atol=tolerances.PACKED)
-    folder = with_head(tmp_path / "c", "AutoModelForSequenceClassification")
-    assert not Transformer(folder, transformer_task="sequence-classification").packed
 
 
-def test_packing_a_pooling_head_is_refused_with_a_word(tmp_path, caplog):
-    folder = with_head(tmp_path, "AutoModelForSequenceClassification")
+def test_packing_what_is_not_made_of_texts_is_refused_with_a_word(tmp_path, caplog):
+    folder = with_head(tmp_path, "AutoModel")
     with caplog.at_level(logging.WARNING):
-        assert not Transformer(folder, transformer_task="sequence-classification", unpad_inputs=True).packed
+        assert not Transformer(folder, transformer_task="retrieval", unpad_inputs=True).packed
     assert "inputs are padded" in caplog.text
 
 

@@ -24,7 +24,7 @@ pytestmark = [needs_packing, pytest.mark.filterwarnings("ignore:`(is_)?gradient_
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    return {name: str(checkpoint(name, tmp_path_factory.mktemp(name), masked=True)) for name in HEADS}
+    return {name: str(checkpoint(name, tmp_path_factory.mktemp(name), head="masked")) for name in HEADS}
 
 
 @pytest.fixture

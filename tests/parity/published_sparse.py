@@ -23,7 +23,7 @@ def masked(architecture: str) -> Callable[[Path], None]:
     """Return what writes a masked language model's checkpoint."""
 
     def write(folder: Path) -> None:
-        checkpoint(architecture, folder, masked=True)
+        checkpoint(architecture, folder, head="masked")
 
     return write
 

@@ -123,7 +123,7 @@ def test_the_bound_is_saved_and_is_the_auto_encoders_own(st, tmp_path):
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "modernbert"])
 def test_a_masked_language_model_becomes_splade(st, tmp_path, architecture):
-    folder = str(checkpoint(architecture, tmp_path, masked=True))
+    folder = str(checkpoint(architecture, tmp_path, head="masked"))
     ours, theirs = (cls(folder, device="cpu") for cls in (SparseEncoder, st.SparseEncoder))
     assert [type(module).__name__ for module in ours] == [type(module).__name__ for module in theirs]
     np.testing.assert_allclose(dense(ours.encode(TEXTS)), dense(theirs.encode(TEXTS)), atol=PACKED)

@@ -29,7 +29,7 @@ def theirs(st):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    return {name: str(checkpoint(name, tmp_path_factory.mktemp(name), masked=True)) for name in HEADS}
+    return {name: str(checkpoint(name, tmp_path_factory.mktemp(name), head="masked")) for name in HEADS}
 
 
 def numbers(*shape, seed=0):

@@ -17,12 +17,12 @@ from fourfold.testing import WIDTH, checkpoint
 
 @pytest.fixture(scope="module")
 def masked(tmp_path_factory):
-    return str(checkpoint("bert", tmp_path_factory.mktemp("masked") / "bert", masked=True))
+    return str(checkpoint("bert", tmp_path_factory.mktemp("masked") / "bert", head="masked"))
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    return str(checkpoint("distilbert", tmp_path_factory.mktemp("other") / "other", seed=3, masked=True))
+    return str(checkpoint("distilbert", tmp_path_factory.mktemp("other") / "other", seed=3, head="masked"))
 
 
 class Theirs:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fourfold.modules.dense import Dense as Dense
     from fourfold.modules.dropout import Dropout as Dropout
     from fourfold.modules.layer_norm import LayerNorm as LayerNorm
+    from fourfold.modules.logit_score import LogitScore as LogitScore
     from fourfold.modules.lstm import LSTM as LSTM
     from fourfold.modules.mlm_transformer import MLMTransformer as MLMTransformer
     from fourfold.modules.normalize import Normalize as Normalize

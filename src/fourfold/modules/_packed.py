@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fourfold.containers import Tokens
+from fourfold.containers import Tokens, offsets_of
 from fourfold.ops.attention import CAUSAL, FULL, Packing, Window, grouped, varlen, varlen_fits, window_of
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 ATTENTION = "fourfold"
 
 _packing: ContextVar[Packing | None] = ContextVar("packing", default=None)
+_seen_by: ContextVar[Callable[[Tensor], Tensor] | None] = ContextVar("seen_by", default=None)
 
 
 @dataclass
@@ -62,6 +63,16 @@ def packed(packing: Packing) -> Iterator[None]:
         yield
     finally:
         _packing.reset(token)
+
+
+@contextlib.contextmanager
+def attention_seen_by(see: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Put what each packed attention inside the block gives, ``[1, tokens, heads, size]``, through a function."""
+    token = _seen_by.set(see)
+    try:
+        yield
+    finally:
+        _seen_by.reset(token)
 
 
 def _mask(**kwargs: Any) -> Any:
@@ -106,8 +117,11 @@ def _attention(
         window = CAUSAL if causal else FULL
     if isinstance(window, Window) and varlen_fits(query, window, dropout):
         offsets = packing.offsets_on(query.device)
-        return varlen(query, key, value, offsets, packing.longest, window, scaling), None
-    return grouped(query, key, value, packing, window, scaling, dropout), None
+        attended = varlen(query, key, value, offsets, packing.longest, window, scaling)
+    else:
+        attended = grouped(query, key, value, packing, window, scaling, dropout)
+    see = _seen_by.get()
+    return attended if see is None else see(attended), None
 
 
 def prepare(model: nn.Module) -> bool:
@@ -126,7 +140,13 @@ def prepare(model: nn.Module) -> bool:
     return True
 
 
-def decide(model: nn.Module, wanted: bool | None, start: int, pad_id: int) -> bool:
+def decide(
+    model: nn.Module,
+    wanted: bool | None,
+    start: int,
+    pad_id: int,
+    same_numbers: Callable[[nn.Module, int, int, int], bool] | None = None,
+) -> bool:
     """Return whether a model's texts run packed, and give it the attention for it.
 
     Args:
@@ -134,6 +154,7 @@ def decide(model: nn.Module, wanted: bool | None, start: int, pad_id: int) -> bo
         wanted: True packs whatever the numbers say, False never packs, None packs if the numbers are the same.
         start: Position of a text's first token.
         pad_id: The id that pads.
+        same_numbers: Compares packed with padded texts, as :func:`runs_packed` does, which None means.
     """
     model = unwrapped(model)
     name = type(model).__name__
@@ -145,7 +166,7 @@ def decide(model: nn.Module, wanted: bool | None, start: int, pad_id: int) -> bo
             logger.warning("unpad_inputs=True: %s has no attention interface, texts are padded", name)
         return False
     config: Any = model.config
-    same = runs_packed(model, start, config.get_text_config().vocab_size, pad_id)
+    same = (same_numbers or runs_packed)(model, start, config.get_text_config().vocab_size, pad_id)
     if not same and wanted:
         logger.warning("unpad_inputs=True: %s gives other numbers for packed texts than for padded ones", name)
         return True
@@ -160,8 +181,8 @@ def is_prepared(model: Any) -> bool:
 
 
 @contextlib.contextmanager
-def layout_of(features: Mapping[str, Any], ours: bool) -> Iterator[bool]:
-    """Run a block on the layout that features describe, and say whether there is one.
+def layout_of(features: Mapping[str, Any], ours: bool) -> Iterator[Packing | None]:
+    """Run a block on the layout that features describe, and yield it; None if there is none.
 
     Args:
         features: ``packing``, or ``cu_seq_lens_q`` int ``[rows + 1]`` of texts flattened elsewhere; without these the
@@ -170,10 +191,11 @@ def layout_of(features: Mapping[str, Any], ours: bool) -> Iterator[bool]:
     """
     offsets = features.get("cu_seq_lens_q")
     if offsets is None or not ours:
-        yield False
+        yield None
         return
-    with packed(features.get("packing") or Packing(offsets.cpu().long().numpy())):
-        yield True
+    packing = features.get("packing") or Packing(offsets.cpu().long().numpy())
+    with packed(packing):
+        yield packing
 
 
 def unwrapped(model: Any) -> Any:
@@ -269,36 +291,53 @@ def _filled(part: NDArray[np.int32] | None, count: int) -> Any:
 def runs_packed(model: nn.Module, start: int, vocabulary: int, pad_id: int) -> bool:
     """Whether a model gives the same states for packed as for padded texts, tried on three short ones.
 
-    Where the model's config tells a window, one text is longer than it.
-
     Args:
         model: A model that :func:`prepare` accepted.
         start: Position of a text's first token.
         vocabulary: Number of ids that may be used.
         pad_id: The id that pads.
     """
-    lengths = np.array([max(9, _window(model) + 7), 5, 2])
-    rng = np.random.default_rng(0)
-    usable = np.setdiff1d(np.arange(min(vocabulary, 5000)), [pad_id])
-    if len(usable) == 0:
+    ids, packing = trial(model, vocabulary, pad_id)
+    if ids is None:
         return False
-    ids = rng.choice(usable, int(lengths.sum()))
-    device = next(model.parameters()).device
-    packing = Packing(np.concatenate([[0], np.cumsum(lengths)]))
+    lengths, device = packing.lengths, ids.device
     mask = torch.arange(int(lengths.max()))[None, :] < torch.from_numpy(lengths)[:, None]
     padded = torch.full(mask.shape, pad_id if pad_id < vocabulary else 0)  # which id pads makes no difference
-    padded[mask] = torch.from_numpy(ids)
+    padded[mask] = ids.cpu()
     training = model.training
     model.eval()
     with torch.inference_mode():
-        arguments = inputs(model, torch.from_numpy(ids).to(device), packing, None, start)
+        arguments = inputs(model, ids, packing, None, start)
         with packed(packing):
             ours = model(**arguments)[0]
         theirs = model(input_ids=padded.to(device), attention_mask=mask.long().to(device))[0][mask.to(device)]
     model.train(training)
     if ours.shape[1:] != theirs.shape or ours.shape[0] != 1:
         return False
-    return close(ours[0].float(), theirs.float(), 1e-4 if next(model.parameters()).dtype.itemsize >= 4 else 6e-2)
+    return close(ours[0].float(), theirs.float(), tolerance(model))
+
+
+def trial(model: nn.Module, vocabulary: int, pad_id: int) -> tuple[Tensor | None, Packing]:
+    """Return the ids ``[tokens]`` and the layout of three short texts, on the model's device, to try it on.
+
+    Where the model's config tells a window, one text is longer than it. No ids come back if none may be used.
+
+    Args:
+        model: A transformers model.
+        vocabulary: Number of ids that may be used.
+        pad_id: The id that pads, which is not among them.
+    """
+    packing = Packing(offsets_of([max(9, _window(model) + 7), 5, 2]))
+    usable = np.setdiff1d(np.arange(min(vocabulary, 5000)), [pad_id])
+    if len(usable) == 0:
+        return None, packing
+    ids = np.random.default_rng(0).choice(usable, int(packing.offsets[-1]))
+    return torch.from_numpy(ids).to(next(model.parameters()).device), packing
+
+
+def tolerance(model: nn.Module) -> float:
+    """Return the share of the largest number by which two ways of running a model may differ."""
+    return 1e-4 if next(model.parameters()).dtype.itemsize >= 4 else 6e-2
 
 
 def _window(model: nn.Module) -> int:

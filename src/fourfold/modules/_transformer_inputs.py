@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -276,6 +277,8 @@ class TransformerInputs(InputModule):
             may follow the last text, so that few batch sizes occur.
         """
         count = len(tokens.ids)
+        if "token_type_ids" not in self.tokenizer.model_input_names:
+            tokens = replace(tokens, type_ids=None)
         # In training no size repeats often enough for it to matter, and the filling would cost a backward pass.
         steady = self.model.device.type == "cpu" and not torch.is_grad_enabled()
         filled = steady_rows(count) if steady and not runs_plain(count, self.model.dtype) else count

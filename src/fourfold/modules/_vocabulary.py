@@ -79,5 +79,4 @@ def can_be_left_out(model: nn.Module, start: int, vocabulary: int) -> bool:
         return False
     with torch.inference_mode():
         got = deferred(states, layer).whole()
-    tolerance = 1e-4 if layer.weight.dtype.itemsize >= 4 else 6e-2
-    return got.shape == wanted.shape and _packed.close(got.float(), wanted.float(), tolerance)
+    return got.shape == wanted.shape and _packed.close(got.float(), wanted.float(), _packed.tolerance(model))

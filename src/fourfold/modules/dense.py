@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from fourfold.errors import FolderError, InputError
+from fourfold.errors import InputError
+from fourfold.modules import _activation
 from fourfold.modules._base import Features, WeightedModule, needed
 from fourfold.store.source import Source
 from fourfold.store.weights import load_into
@@ -90,8 +89,7 @@ class Dense(WeightedModule):
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings that are saved; the activation by the path of its class."""
-        activation = type(self.activation_function)
-        config = {**super().get_config_dict(), "activation_function": f"{activation.__module__}.{activation.__name__}"}
+        config = {**super().get_config_dict(), "activation_function": _activation.path_of(self.activation_function)}
         return {**config, "use_residual": True} if self.use_residual else config
 
     @classmethod
@@ -109,32 +107,8 @@ class Dense(WeightedModule):
         for key in [key for key in config if key not in (*cls.config_keys, "use_residual")]:
             logger.warning("%s: unknown key %r for Dense is ignored", origin, key)
             del config[key]
-        activation = config.get("activation_function")
-        if activation is not None and not isinstance(activation, str):
-            raise FolderError(f"{origin}: 'activation_function' must be the path of a class, got {activation!r}")
-        if activation is not None:
-            config["activation_function"] = activation_from_path(
-                config["activation_function"], origin, trust_remote_code
-            )
+        if (path := config.get("activation_function")) is not None:
+            config["activation_function"] = _activation.from_path(path, origin, trust_remote_code, nn.Tanh())
         module = cls._build(config, source)
         load_into(module, source)
         return module
-
-
-def activation_from_path(path: str, origin: str, trust_remote_code: bool) -> nn.Module:
-    """Return an instance of the activation that a folder names by its dotted path.
-
-    Raises:
-        FolderError: If a ``torch.`` path names no ``torch.nn.Module`` class.
-    """
-    home, _, name = path.rpartition(".")
-    if not path.startswith("torch.") and not trust_remote_code:
-        logger.warning("%s: activation %r is outside torch; Tanh is used unless trust_remote_code=True", origin, path)
-        return nn.Tanh()
-    try:
-        activation = getattr(importlib.import_module(home), name)
-    except (ImportError, AttributeError):
-        activation = None
-    if not (isinstance(activation, type) and issubclass(activation, torch.nn.Module)):
-        raise FolderError(f"{origin}: activation_function {path!r} names no torch.nn.Module class")
-    return activation()

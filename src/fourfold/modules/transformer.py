@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fourfold.errors import InputError, WeightsError, did_you_mean, require
 from fourfold.modules import (
     _forward,
+    _heads,
     _modalities,
     _packed,
     _pretrained,
@@ -23,9 +24,18 @@ from fourfold.modules._base import Features
 from fourfold.modules._transformer_folder import KWARGS, TransformerFolder
 from fourfold.modules._transformer_inputs import TransformerInputs
 from fourfold.notices import renamed_keywords, warn_once
+from fourfold.ops.attention import Packing
 from fourfold.text.modality import Modality
 
 logger = logging.getLogger(__name__)
+
+# Tasks whose texts may run packed, and what compares packed with padded ones where not every token is compared.
+_PACKING: dict[str, Any] = {
+    "feature-extraction": None,
+    "fill-mask": None,
+    "sequence-classification": _heads.scores_packed,
+    "text-generation": None,
+}
 
 
 def _older_keywords(init: Callable[..., None]) -> Callable[..., None]:
@@ -195,8 +205,16 @@ class Transformer(TransformerInputs, TransformerFolder):
         return self.packed
 
     def packs(self, kwargs: Mapping[str, Any]) -> bool:
-        """Whether texts run packed with these arguments; queries that are expanded do not."""
-        return self.packed and not self._expands(kwargs)
+        """Whether texts run packed with these arguments.
+
+        Queries that are expanded do not, nor does a language model that is asked for logits of several positions.
+        """
+        if not self.packed or self._expands(kwargs):
+            return False
+        return (
+            self.transformer_task != "text-generation"
+            or self._options(kwargs.get("processing_kwargs")).logits_to_keep == 1
+        )
 
     @property
     def unpad_inputs(self) -> bool | None:
@@ -214,15 +232,25 @@ class Transformer(TransformerInputs, TransformerFolder):
         vocabulary = self.config.get_text_config().vocab_size if self._packs else 0
         masked = self._packs and self.transformer_task == "fill-mask"
         self._defers = masked and _vocabulary.can_be_left_out(self.model, self._first, vocabulary)
+        scores = self._packs and self.transformer_task == "sequence-classification"
+        pad_id = self.tokenizer.pad_token_id or 0 if scores else 0
+        self._thinning = _heads.thinning(self.model, self._first, vocabulary, pad_id) if scores else None
 
     def _decide_packing(self) -> bool:
-        token_wise = self.transformer_task in ("feature-extraction", "fill-mask")
         methods = {entry["method"] for entry in self.modality_config.values()}
-        if not token_wise or self._takes_media() or methods != {"forward"} or self.tokenizer is None:
+        if (
+            self.transformer_task not in _PACKING
+            or self._takes_media()
+            or methods != {"forward"}
+            or self.tokenizer is None
+        ):
             if self._saved_unpad:
-                logger.warning("unpad_inputs=True: only token vectors of texts are computed packed, inputs are padded")
+                logger.warning("unpad_inputs=True: only texts are computed packed, inputs are padded")
             return False
-        return _packed.decide(self.model, self._saved_unpad, self._first, self.tokenizer.pad_token_id or 0)
+        same_numbers = _PACKING[self.transformer_task]
+        return _packed.decide(
+            self.model, self._saved_unpad, self._first, self.tokenizer.pad_token_id or 0, same_numbers
+        )
 
     def get_embedding_dimension(self) -> int:
         """Return the width of the vectors; for ``fill-mask`` that of the states below the logits."""
@@ -235,7 +263,8 @@ class Transformer(TransformerInputs, TransformerFolder):
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Write ``module_output_name``: token vectors are ``[rows, longest, width]``, packed ``[1, tokens, width]``.
 
-        Logits of texts that this module has packed itself are :class:`~fourfold.ops.splade.VocabularyLogits`.
+        Logits of texts that this module has packed itself are :class:`~fourfold.ops.splade.VocabularyLogits` for
+        ``fill-mask``; of a language model they are those of each packed text's last token, ``[1, rows, words]``.
 
         Raises:
             InputError: If the model has no method for the features' modality.
@@ -244,12 +273,12 @@ class Transformer(TransformerInputs, TransformerFolder):
         entry = _forward.entry_of(self.modality_config, features.get("modality", "text"))
         path = entry["method_output_name"]
         try:
-            with _packed.layout_of(features, self.packed) as packed:
-                layer = (
-                    _vocabulary.projection(self.model) if packed and self._defers and "packing" in features else None
-                )
-                with contextlib.nullcontext() if layer is None else _vocabulary.left_out(layer):
-                    output = _forward.run(self.model, entry["method"], {**features, **kwargs}, path, packed=packed)
+            with _packed.layout_of(features, self.packed) as packing:
+                defers = packing is not None and self._defers and "packing" in features
+                layer = _vocabulary.projection(self.model) if defers else None
+                with self._read_by_text(features, packing, layer) as more:
+                    given = {**features, **kwargs, **more}
+                    output = _forward.run(self.model, entry["method"], given, path, packed=packing is not None)
         except IndexError as error:
             self._check_ids(features)
             raise error from None
@@ -258,6 +287,23 @@ class Transformer(TransformerInputs, TransformerFolder):
         if self.config.output_hidden_states and "hidden_states" in output:
             features["all_layer_embeddings"] = output["hidden_states"]
         return features
+
+    @contextlib.contextmanager
+    def _read_by_text(self, features: Features, packing: Packing | None, layer: Any) -> Iterator[dict[str, Any]]:
+        """Run a block in which what follows the layers of the model reads packed texts; yields arguments for it."""
+        if packing is None:
+            yield {}
+        elif self.transformer_task == "sequence-classification":
+            thin = None if self.config.output_hidden_states else self._thinning
+            with _heads.one_state_a_text(self.model, features["input_ids"], packing, thin):
+                yield {}
+        elif self.transformer_task in _modalities.CAUSAL_TASKS:
+            yield {"logits_to_keep": _heads.ends(packing, features["input_ids"].device)}
+        elif layer is not None:
+            with _vocabulary.left_out(layer):
+                yield {}
+        else:
+            yield {}
 
     def _check_ids(self, features: Features) -> None:
         """Raise if the tokenizer gives ids that the model has no vectors for, which torch only calls an index."""

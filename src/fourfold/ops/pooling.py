@@ -130,6 +130,11 @@ def last(hidden: Tensor, segments: Segments) -> Tensor:
     return hidden[segments.last] * (segments.count > 0).to(hidden.dtype)[:, None]
 
 
+def total(hidden: Tensor, segments: Segments) -> Tensor:
+    """Return the sum over each row's tokens, ``[rows, width]``; zeros for a row without tokens."""
+    return _sum(hidden, segments).to(hidden.dtype)
+
+
 def maximum(hidden: Tensor, segments: Segments) -> Tensor:
     """Return the maximum over each row's tokens, ``[rows, width]``; minus infinity for a row without tokens."""
     total = hidden.new_full((segments.rows, hidden.shape[-1]), -torch.inf)
