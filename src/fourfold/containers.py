@@ -91,14 +91,26 @@ def offsets_of(lengths: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64
     return offsets
 
 
+def runs_of(starts: NDArray[np.integer], lengths: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return runs of consecutive numbers, one after the other.
+
+    Args:
+        starts: The first number of each run.
+        lengths: How many numbers each run has.
+
+    >>> runs_of(np.array([5, 1]), np.array([2, 3])).tolist()
+    [5, 6, 1, 2, 3]
+    """
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(int(ends[-1]) if len(ends) else 0)
+
+
 def _gathered(
     offsets: NDArray[np.int64], lengths: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the offsets of chosen rows laid end to end, and the position of every entry of theirs."""
     chosen = offsets_of(lengths[rows])
-    # An entry's position: its row's start plus its place within the row.
-    index = np.repeat(offsets[rows] - chosen[:-1], lengths[rows]) + np.arange(chosen[-1])
-    return chosen, index
+    return chosen, runs_of(offsets[rows], lengths[rows])
 
 
 def _concatenate(rows: Sequence[Sequence[int]], total: int) -> NDArray[np.int32]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fourfold.containers import Terms
+from fourfold.containers import Terms, runs_of
 from fourfold.errors import SearchIndexError
 from fourfold.ops.terms import bounded
 from fourfold.search.arrays import MEND, ArrayFile, Pieces, save_arrays
@@ -207,7 +207,7 @@ class _Merge:
             found = np.empty(int(counts.sum()), "<i4" if column == "row" else "<f4")
             for at, part in enumerate(self.parts):
                 values = self._values(at, part, column, self.terms[low], self.terms[high - 1])
-                found[_spread(begin[at], counts[at])] = values
+                found[runs_of(begin[at], counts[at])] = values
             yield found
 
     def _values(self, at: int, part: Inverted, column: str, first: int, last: int) -> np.ndarray:
@@ -217,12 +217,6 @@ class _Merge:
         row, mask, number = part.row[span], self.alive[at], self.number[at]
         values = part.weight[span] if column == "weight" else (row if number is None else number[row]) + self.first[at]
         return values if mask is None else values[mask[row]]
-
-
-def _spread(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the places of runs of consecutive places."""
-    ends = np.cumsum(counts)
-    return np.repeat(starts - (ends - counts), counts) + np.arange(int(ends[-1]))
 
 
 def _by_term(rows: Terms) -> NDArray[np.int64]:

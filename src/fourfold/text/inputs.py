@@ -23,9 +23,28 @@ def is_single(value: Any) -> bool:
         return bool(value) and isinstance(value[0], dict) and {"role", "content"} <= value[0].keys()
     if isinstance(value, np.ndarray):
         return value.ndim == 0 or value.dtype.kind not in "UO"
+    return not _is_sequence(value)
+
+
+def is_single_pair(value: Any) -> bool:
+    """Whether ``value`` is one input of a model that scores pairs, rather than a batch of them.
+
+    What is told is the first item: a list, tuple, dataset column or array is a batch of pairs if that is one too, and
+    one pair (or conversation) otherwise. Anything else is one input.
+
+    >>> [is_single_pair(value) for value in (("a", "b"), ["a", "b"], [("a", "b")], [], "a")]
+    [True, True, False, False, True]
+    """
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind not in "UO" or (value.ndim < 2 and value.size > 0)
+    if not _is_sequence(value):
+        return True
+    return len(value) > 0 and not _is_sequence(value[0])
+
+
+def _is_sequence(value: Any) -> bool:
     kind = type(value)
-    column = kind.__name__ == "Column" and kind.__module__.startswith("datasets.")
-    return not (isinstance(value, tuple) or column)
+    return isinstance(value, (list, tuple)) or (kind.__name__ == "Column" and kind.__module__.startswith("datasets."))
 
 
 def as_list(batch: Any) -> list[Any]:

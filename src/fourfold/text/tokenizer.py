@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tokenizers import Tokenizer
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError
 from fourfold.text.inputs import replace_surrogates
+from fourfold.text.pairs import PairLayout, rows_of
 
 # A text longer than this many characters a wanted token is cut before it is tokenised: a book costs as much as a page.
 _CHARACTERS_PER_TOKEN = 32
@@ -103,21 +105,43 @@ class FastTokenizer:
         Raises:
             InputError: If ``max_length`` leaves no room for the special tokens.
         """
+        pairs = [text for text in texts if not isinstance(text, str)]
+        if pairs and len(pairs) == len(texts):
+            layout = self._pair_layout
+            if layout is not None and (max_length is None or max_length > layout.special):
+                return self._joined(pairs, layout, max_length)
+        return self._tokens(texts, max_length, special=self.add_special_tokens, pairs=bool(pairs))
+
+    def _joined(self, pairs: Sequence[Any], layout: PairLayout, max_length: int | None) -> Tokens:
+        texts, rows = rows_of(pairs)
+        parts = self._tokens(texts, max_length, special=False)
+        whole = parts.lengths
+        if max_length is not None:
+            # Where both texts of a pair have been cut, which one keeps an odd token depends on which was longer.
+            unknown = np.unique(rows[(whole[rows] >= max_length).all(1)])
+            if len(unknown):
+                whole = whole.copy()
+                whole[unknown] = self._tokens([texts[row] for row in unknown], None, special=False).lengths
+        return layout.joined(parts, rows, max_length, whole=whole, left=self.truncation_side == "left")
+
+    @cached_property
+    def _pair_layout(self) -> PairLayout | None:
+        with self._borrowed(None) as tokenizer:
+            return PairLayout.of(tokenizer, special=self.add_special_tokens)
+
+    def _tokens(self, texts: Sequence[Any], max_length: int | None, *, special: bool, pairs: bool = False) -> Tokens:
         with self._borrowed(_check_length(max_length)) as tokenizer:
             cut = texts if self.truncation_side == "left" else _cut(tokenizer, texts, max_length)
-            encodings = self._encode(tokenizer, cut)
-        pairs = any(not isinstance(text, str) for text in texts)
+
+            def run(batch: Sequence[Any]) -> list[Any]:
+                return tokenizer.encode_batch_fast(batch, add_special_tokens=special)
+
+            try:
+                encodings = run(cut)
+            except (TypeError, UnicodeEncodeError):
+                # Python strings may hold lone surrogates, which no UTF-8 can carry.
+                encodings = run([_each(replace_surrogates, text) for text in cut])
         return Tokens.of([e.ids for e in encodings], [e.type_ids for e in encodings] if pairs else None)
-
-    def _encode(self, tokenizer: Tokenizer, texts: Sequence[Any]) -> list[Any]:
-        def run(batch: Sequence[Any]) -> list[Any]:
-            return tokenizer.encode_batch_fast(batch, add_special_tokens=self.add_special_tokens)
-
-        try:
-            return run(texts)
-        except (TypeError, UnicodeEncodeError):
-            # Python strings may hold lone surrogates, which no UTF-8 can carry.
-            return run([_each(replace_surrogates, text) for text in texts])
 
     def locate(self, texts: Sequence[str]) -> list[Located]:
         """Return all tokens of each text with their places, which are indices into the Python string."""
