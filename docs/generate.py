@@ -29,7 +29,7 @@ python -m fourfold.compat script.py
 or call `fourfold.compat.install_alias()` before anything imports `sentence_transformers`. Both refuse if the real
 package is imported already. Programs that start Python themselves (pytest, torchrun, gunicorn, ...) find the old name
 through `PYTHONPATH=$(python -m fourfold.compat --path)`. Importing a name that is not there yet raises an `ImportError`
-that says so; `CrossEncoder` alone can be imported under the old name, for `isinstance` checks, and not be built.
+that says so.
 
 ## What is there
 

@@ -12,11 +12,13 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.3.0"
+__version__ = "0.4.0.dev0"
 
 if TYPE_CHECKING:
+    from fourfold.families.cross import CrossEncoder as CrossEncoder
     from fourfold.families.dense import SentenceTransformer as SentenceTransformer
     from fourfold.families.load import load as load
+    from fourfold.families.model_card import CrossEncoderModelCardData as CrossEncoderModelCardData
     from fourfold.families.model_card import SentenceTransformerModelCardData as SentenceTransformerModelCardData
     from fourfold.families.model_card import SparseEncoderModelCardData as SparseEncoderModelCardData
     from fourfold.families.sparse import SparseEncoder as SparseEncoder
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 # Where each name lives, as "module:name". The first are those that the older library has at its top.
 _CONTRACT = {
+    "CrossEncoder": "fourfold.families.cross:CrossEncoder",
+    "CrossEncoderModelCardData": "fourfold.families.model_card:CrossEncoderModelCardData",
     "InputExample": "fourfold.text.example:InputExample",
     "LoggingHandler": "fourfold.logs:LoggingHandler",
     "SentenceTransformer": "fourfold.families.dense:SentenceTransformer",
@@ -39,6 +43,8 @@ _CONTRACT = {
 _HOME = {**_CONTRACT, "load": "fourfold.families.load:load"}
 
 __all__ = [
+    "CrossEncoder",
+    "CrossEncoderModelCardData",
     "InputExample",
     "LoggingHandler",
     "SentenceTransformer",

@@ -302,7 +302,6 @@ def test_no_weights_are_read_before_every_class_is_known(bert, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("kind", "family"),
     [
-        ("cross_encoder.modules.logit_score.LogitScore", "cross"),
         ("multi_vector_encoder.modules.MultiVectorMask", "multi_vector"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import fourfold
 from fourfold.compat import paths
-from fourfold.errors import MissingNameError, stand_in
+from fourfold.errors import MissingNameError
 
 
 class Keeper(ModuleType):
@@ -40,12 +40,8 @@ class Namespace(Keeper):
     def __getattr__(self, name: str) -> Any:
         path = self.__dict__["_path"]
         if not name.startswith("__"):
-            value: Any = None
             if name in paths.names(path):
                 value = fourfold._fetch(paths.names(path)[name])
-            elif name in paths.STAND_INS.get(path, ()):
-                value = _stand_in(name)
-            if value is not None:
                 self.__dict__[name] = value
                 return value
             if paths.exists(f"{path}.{name}" if path else name):
@@ -54,13 +50,6 @@ class Namespace(Keeper):
 
     def __dir__(self) -> list[str]:
         return sorted({*self.__dict__, *paths.names(self.__dict__["_path"])})
-
-
-def _stand_in(name: str) -> type:
-    def refuse() -> None:
-        raise MissingNameError(_not_yet(name))
-
-    return stand_in(name, refuse, _not_yet(name))
 
 
 def _not_yet(what: str) -> str:

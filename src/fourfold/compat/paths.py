@@ -27,6 +27,8 @@ HOMES = {
     "compat.files": "ORIGINAL_TRANSFORMER_MODELS append_to_last_row http_get",
     "compat.paths": "DEPRECATED_MODULE_PATHS",
     "families._adapters": "PeftAdapterMixin=Adapters",
+    "families._cross_arguments": """cross_encoder_init_args_decorator=older_init_arguments
+        cross_encoder_predict_rank_args_decorator=older_predict_arguments""",
     "families._model": "BaseModel",
     "families.model_card": "BaseModelCardData generate_model_card",
     "logs": "disable_logging disabled_tqdm install_logger",
@@ -55,10 +57,6 @@ HOMES = {
     "text.modality": """MULTIMODAL_DICT_KEYS Modality format_modality infer_batch_modality infer_modality
         is_message_dict=is_message raise_unsupported_modality_error""",
 }
-
-# Classes that fourfold does not have yet, and that clients import from a path for isinstance checks alone: mteb does so
-# for every model. They can be named and not built, and nothing is an instance of them.
-STAND_INS = {"": ("CrossEncoder",)}
 
 
 class Row(NamedTuple):

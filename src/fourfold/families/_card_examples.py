@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,6 +88,33 @@ def _embedding(model: BaseModel, data: BaseModelCardData, *, run: bool, terms: b
     return Snippet(load, "\n".join(body))
 
 
+def cross(model: Any, data: BaseModelCardData, *, run: bool) -> Snippet:
+    """Return the snippet of a cross encoder: pairs are scored and, where there is one label, documents ranked."""
+    texts = data.usage_examples
+    pairs = list(zip(texts[::2], texts[1::2], strict=True)) if texts else [(QUERIES[0], text) for text in DOCUMENTS]
+    ranks = getattr(model, "num_labels", 1) == 1 and "text" in model.modalities
+    query, documents = pairs[0][0], [document for _, document in pairs]
+    shape = _ran(model, lambda: str(model.predict(pairs, show_progress_bar=False).shape)) if run else None
+    ranked = _ran(model, lambda: str(model.rank(query, documents, show_progress_bar=False))) if run and ranks else None
+    cls = type(model).__name__
+    load = f'from fourfold import {cls}\n\n# From the hub, or from a folder\nmodel = {cls}("{_name(data)}")'
+    body = [_list("pairs", pairs), "scores = model.predict(pairs)", "print(scores.shape)", *_comment(shape)]
+    if ranks:
+        body += ["", "# Or sort documents by how well they answer a query", _list("documents", documents)]
+        body += [f"ranks = model.rank({query!r}, documents)", "print(ranks)", *_comment(ranked)]
+    return Snippet(load, "\n".join(body))
+
+
+def _ran(model: Any, line: Callable[[], str]) -> str | None:
+    """Return what a line of a snippet prints, or None, with a log, where it fails."""
+    try:
+        with _left_as_it_was(model):
+            return line()
+    except Exception:
+        logger.exception("the usage example of the model card could not be run; the card shows it without results")
+        return None
+
+
 # The heaviest terms of the first text.
 _TERMS = (
     "for token, weight in model.decode({rows}[0], top_k=5):",
@@ -137,7 +164,7 @@ def _name(data: BaseModelCardData) -> str:
     return data.model_id or data.placeholder
 
 
-def _list(name: str, texts: list[str]) -> str:
+def _list(name: str, texts: Sequence[Any]) -> str:
     return "\n".join([f"{name} = [", *(f"    {text!r}," for text in texts), "]"])
 
 

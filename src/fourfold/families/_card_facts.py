@@ -7,7 +7,7 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fourfold.families import _card_results
@@ -93,7 +93,8 @@ def metadata(model: Any) -> dict[str, Any]:
         "supported_modalities": [_modality(kind) for kind in model.modalities],
         "query_length": getattr(first, "query_length", None),
         "document_length": getattr(first, "document_length", None),
-        "output_dimensionality": model.get_embedding_dimension(),
+        "output_dimensionality": model.get_embedding_dimension() if hasattr(model, "get_embedding_dimension") else None,
+        "num_labels": getattr(model, "num_labels", None),
         "similarity_fn_name": SIMILARITIES.get(name, str(name).replace("_", " ").title()) if name else None,
     }
 
@@ -174,9 +175,12 @@ def _description(
     if chains := routes(model):
         shown = (f"{name} ({', '.join(type(part).__name__ for part in chain)})" for name, chain in chains.items())
         rows.append(("Routes", "; ".join(shown)))
+    if (labels := known["num_labels"]) is not None:
+        rows.append(("Number of Output Labels", f"{labels} {_plural('label', 'labels', range(labels))}"))
+    else:
+        rows.append(("Output Dimensionality", data.dimensions(width) if width else None))
+        rows.append(("Similarity Function", known["similarity_fn_name"]))
     rows += [
-        ("Output Dimensionality", data.dimensions(width) if width else None),
-        ("Similarity Function", known["similarity_fn_name"]),
         (_plural("Supported Modality", "Supported Modalities", kinds), ", ".join(kinds)),
         (_plural("Training Dataset", "Training Datasets", links), ", ".join(links)),
         (_plural("Language", "Languages", languages), ", ".join(languages)),
@@ -185,7 +189,7 @@ def _description(
     return rows
 
 
-def _plural(one: str, several: str, values: list[Any]) -> str:
+def _plural(one: str, several: str, values: Sequence[Any]) -> str:
     return several if len(values) > 1 else one
 
 

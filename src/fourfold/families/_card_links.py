@@ -40,3 +40,11 @@ SPARSE = Links(
     ),
     resources=("[Training sparse encoders](https://huggingface.co/blog/train-sparse-encoder)",),
 )
+CROSS = Links(
+    sources=(
+        "**Documentation:** [Cross encoders](https://sbert.net/docs/cross_encoder/usage/usage.html)",
+        _REPOSITORY,
+        f"**Hugging Face:** [Models of this kind]({_ON_THE_HUB}&other=cross-encoder)",
+    ),
+    resources=("[Training rerankers](https://huggingface.co/blog/train-reranker)",),
+)

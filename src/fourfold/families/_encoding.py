@@ -35,6 +35,11 @@ class Call(ABC):
     chunk_size: int | None = None
     apart: bool = False
 
+    def items(self, inputs: Any) -> tuple[list[Any], bool]:
+        """Return a caller's inputs as a list, and whether they are one input rather than a batch."""
+        single = is_single(inputs)
+        return ([inputs] if single else as_list(inputs)), single
+
     def backend(self, model: Any) -> TorchBackend:
         """Return what tokenises and runs."""
         return TorchBackend(model, self.prompt, self.kwargs)
@@ -94,17 +99,20 @@ def shared(
     device: Any = None,
     pool: Any = None,
     chunk_size: int | None = None,
+    any_keyword: bool = False,
     **kwargs: Any,
 ) -> dict[str, Any]:
     """Return the fields of :class:`Call` from the arguments that every ``encode`` takes, those for modules included.
 
-    A single device moves the model there, once all arguments are checked: the caller does so by ``_ready_on``.
+    ``any_keyword`` leaves it to the modules to find keyword arguments among the rest that are for them. A single device
+    moves the model there, once all arguments are checked: the caller does so by ``_ready_on``.
 
     Raises:
         InputError: If one is unusable, or the model takes no such keyword argument.
     """
     check_positive(batch_size=batch_size)
-    _running.check_kwargs(model, kwargs)
+    if not any_keyword:
+        _running.check_kwargs(model, kwargs)
     devices = list(device) if isinstance(device, (list, tuple)) else None
     if chunk_size is not None and (pool is not None or devices is not None):
         check_positive(chunk_size=chunk_size)
@@ -121,8 +129,7 @@ def shared(
 
 def encode(model: Any, inputs: Any, call: Call) -> Any:
     """Encode one input or a batch with a model."""
-    single = is_single(inputs)
-    items = [inputs] if single else as_list(inputs)
+    items, single = call.items(inputs)
     if not items:
         return call.empty()
     with _running.opened(model, call.pool, call.devices) as pool, _running.inference(model):

@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING, Any, overload
 from fourfold.backends.static import StaticBackend
 from fourfold.errors import InputError, did_you_mean, require
 from fourfold.families._dense_encoder import DenseEncoder, StaticDenseEncoder, TorchDenseEncoder
-from fourfold.store.manifest import read_model_type
+from fourfold.store.manifest import MODULES_FILE, read_model_type
 from fourfold.store.source import Source, locate
 
 if TYPE_CHECKING:
+    from fourfold.families._pair_scorer import PairScorer
     from fourfold.families._sparse_encoder import TermsEncoder
 
 # What a model can be told that is nothing of torch's.
 _SETTINGS = ("prompts", "default_prompt_name", "similarity_fn_name")
 _DENSE_OPTIONS = (*_SETTINGS, "truncate_dim")
 _SPARSE_OPTIONS = (*_SETTINGS, "max_active_dims")
-_SPARSE_FAMILY = "SparseEncoder"
+# The class of each family, and where a hub name without an organisation is looked for.
+_FAMILIES = {
+    "dense": ("SentenceTransformer", "sentence-transformers"),
+    "sparse": ("SparseEncoder", "sparse-encoder"),
+    "cross": ("CrossEncoder", "cross-encoder"),
+}
 BACKENDS = ("auto", "static", "torch")
 BUILTIN = Path(__file__).parent.parent / "builtin" / "dense"
 
@@ -28,30 +34,33 @@ BUILTIN = Path(__file__).parent.parent / "builtin" / "dense"
 @overload
 def load(name_or_path: None = ..., **options: Any) -> DenseEncoder: ...
 @overload
-def load(name_or_path: str | os.PathLike[str], **options: Any) -> Any: ...  # the folder tells which of the two
+def load(name_or_path: str | os.PathLike[str], **options: Any) -> Any: ...  # the folder tells which it is
 def load(
     name_or_path: str | os.PathLike[str] | None = None,
     *,
     backend: str = "auto",
+    family: str | None = None,
     revision: str | None = None,
     token: bool | str | None = None,
     cache_folder: str | None = None,
     local_files_only: bool = False,
     **options: Any,
-) -> DenseEncoder | TermsEncoder:
-    """Return an encoder, numpy in and out: of vectors, or of sparse rows if the folder is a sparse model.
+) -> DenseEncoder | TermsEncoder | PairScorer:
+    """Return an encoder, numpy in and out: of vectors, of sparse rows, or of scores of pairs, as the folder is.
 
     Args:
         name_or_path: A folder or hub name; None is the small model that comes with fourfold.
         backend: ``static`` (numpy, for static embeddings and for sparse models whose queries are looked up), ``torch``,
             or ``auto``: static where the folder allows.
+        family: ``dense``, ``sparse`` or ``cross``, to load the model as such, and to look for a bare hub name where
+            such models are; None takes the folder's own, and dense for a name.
         revision: Branch, tag or commit of the hub.
         token: Hub token.
         cache_folder: Folder for downloads.
         local_files_only: Never use the network.
-        **options: Further arguments of ``SentenceTransformer`` or ``SparseEncoder``: ``prompts``,
-            ``default_prompt_name``, ``similarity_fn_name``, and ``truncate_dim`` or ``max_active_dims``, for any
-            backend, all others for torch alone.
+        **options: Further arguments of the family's class: ``prompts``, ``default_prompt_name``,
+            ``similarity_fn_name``, and ``truncate_dim`` or ``max_active_dims``, for any backend, all others for torch
+            alone.
 
     Raises:
         InputError: If the backend is unknown or cannot run the model.
@@ -65,9 +74,34 @@ def load(
         raise InputError(
             f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}.{did_you_mean(backend, BACKENDS)}"
         )
-    name = str(BUILTIN) if name_or_path is None else locate(str(name_or_path), "sentence-transformers")
+    if family is not None and family not in _FAMILIES:
+        known = ", ".join(_FAMILIES)
+        raise InputError(f"family must be one of {known}; got {family!r}.{did_you_mean(family, _FAMILIES)}")
+    organisation = _FAMILIES[family or "dense"][1]
+    name = str(BUILTIN) if name_or_path is None else locate(str(name_or_path), organisation)
     source = Source(name, revision, token, cache_folder, local_files_only).pinned()
-    return (_sparse if read_model_type(source) == _SPARSE_FAMILY else _dense)(source, backend, options)
+    family = family or _family_of(source)
+    if family == "cross":
+        return _cross(source, backend, options)
+    return (_sparse if family == "sparse" else _dense)(source, backend, options)
+
+
+def _family_of(source: Source) -> str:
+    """Return the family that a folder was saved by; a checkpoint that classifies is a cross encoder's."""
+    saved = read_model_type(source)
+    if saved == "SentenceTransformer" and source.file(MODULES_FILE) is None:
+        names = source.object("config.json").get("architectures") or [""]
+        return "cross" if str(names[0]).endswith("ForSequenceClassification") else "dense"
+    return next((family for family, (model_type, _) in _FAMILIES.items() if model_type == saved), "dense")
+
+
+def _cross(source: Source, backend: str, options: dict[str, Any]) -> PairScorer:
+    if backend == "static":
+        raise InputError(f"the static backend cannot run {source.name}, a cross encoder; leave backend out")
+    require("torch", "torch", f"the model {source.name}")
+    from fourfold.families._pair_scorer import PairScorer
+
+    return PairScorer(source, **options)
 
 
 def _dense(source: Source, backend: str, options: dict[str, Any]) -> DenseEncoder:

@@ -356,6 +356,47 @@ class SparseEncoderModelCardData(BaseModelCardData):
         return _card_examples.sparse(model, self, run=run)
 
 
+@dataclass(eq=False, repr=False)
+class CrossEncoderModelCardData(BaseModelCardData):
+    """Data of a cross encoder's card. The model that it is about says by its labels what it is for.
+
+    >>> data = CrossEncoderModelCardData(license="mit")
+    >>> data.tags, data.pipeline_tag
+    (['sentence-transformers', 'cross-encoder', 'reranker'], 'text-ranking')
+    """
+
+    placeholder: ClassVar[str] = "cross_encoder_model_id"
+    kind: ClassVar[str] = "Cross Encoder"
+    links: ClassVar[_card_links.Links] = _card_links.CROSS
+
+    task_name: str | None = None  # type: ignore[assignment]
+    tags: list[str] = field(default_factory=lambda: ["sentence-transformers", "cross-encoder", "reranker"])
+    pipeline_tag: str = field(default="text-ranking", init=False)
+    ir_model: bool | None = field(default=True, init=False)
+
+    def register_model(self, model: BaseModel) -> None:
+        """Connect the model that the card is about, and take from its labels what it is for."""
+        super().register_model(model)
+        ranks = getattr(model, "num_labels", 1) == 1
+        self.pipeline_tag = "text-ranking" if ranks else "text-classification"
+        if self.task_name is None:
+            self.task_name = "text reranking and semantic search" if ranks else "text pair classification"
+
+    def output(self, width: int | None) -> str:
+        """Return what an input becomes, as part of a sentence."""
+        labels = getattr(self.model, "num_labels", 1)
+        return "a score" if labels == 1 else f"scores of {labels} labels"
+
+    def set_widget_examples(self, dataset: Any) -> None:
+        """Take examples for the snippet from a data set, or a mapping of them: the hub has no widget for pairs."""
+        rows = [texts[:2] for texts in next(iter(_card_examples.columns(dataset)), [])[:5]]
+        self.usage_examples = [text for texts in rows if len(texts) == 2 for text in texts] or self.usage_examples
+
+    def snippet(self, model: BaseModel, *, run: bool) -> _card_examples.Snippet:
+        """Return Python that scores pairs, and ranks documents where there is one label."""
+        return _card_examples.cross(model, self, run=run)
+
+
 def generate_model_card(model: BaseModel, train_datasets: list[str] | None = None) -> str:
     """Return the text of a fresh card.
 
