@@ -9,7 +9,7 @@ import pytest
 
 import fourfold
 from fourfold.cli.main import main
-from fourfold.testing import tiny_folder
+from fourfold.testing import checkpoint, tiny_folder
 
 
 @pytest.fixture
@@ -220,3 +220,25 @@ def test_the_default_search_imports_nothing_of_sparse_models(root):
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert (process.returncode, process.stderr) == (0, "")
+
+
+def test_a_cross_encoder_sorts_what_was_found(root, capsys, tmp_path):
+    model = str(tiny_folder("cross"))
+    code, out, _ = run(capsys, "owls heron water", "docs", "--mode", "lexical", "--rerank", model, "--json")
+    assert code == 0
+    hits = json.loads(out)
+    assert len(hits) == 3
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    pairs = [
+        ("owls heron water", f"{hit['heading']}\n{hit['text']}" if hit["heading"] else hit["text"]) for hit in hits
+    ]
+    wanted = fourfold.CrossEncoder(model, device="cpu").predict(pairs)
+    assert [hit["score"] for hit in hits] == pytest.approx(wanted.tolist(), abs=1e-6)
+    code, out, _ = run(
+        capsys, "owls heron water", "docs", "--mode", "lexical", "--rerank", model, "--rerank-top", "1", "--json"
+    )
+    assert len(json.loads(out)) == 1
+    folder = checkpoint("bert", tmp_path / "three", head="labels", num_labels=3)
+    code, _, err = run(capsys, "owls heron water", "docs", "--rerank", str(folder))
+    assert code == 2
+    assert "3 labels" in err

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fourfold.search.changes import Changes
     from fourfold.search.hits import Hit
     from fourfold.search.index import Index
+    from fourfold.search.pipeline import Scorer
 
 NOTHING_FOUND = 1
 
@@ -34,6 +35,10 @@ def search(
     fusion: Annotated[
         Literal["score", "rrf"], Option(help="How hybrid mixes: the mean of scores, or reciprocal ranks.")
     ] = "score",
+    rerank: Annotated[
+        str | None, Option("--rerank", help="A cross encoder that reads the question with each of the best passages.")
+    ] = None,
+    rerank_top: Annotated[int, Option("--rerank-top", min=1, help="How many passages it reads.")] = 50,
     top_k: Annotated[int, Option("--top-k", "-k", min=1, help="Show at most this many passages.")] = 5,
     json: Annotated[bool, Option(help="Print an array of objects: path, line, score, heading, text.")] = False,
     rebuild: Annotated[bool, Option(help="Read and encode every file anew.")] = False,
@@ -44,26 +49,24 @@ def search(
     Exit code 0: something was found; 1: nothing was; 2: the search could not be done.
     """
     from fourfold.search.encoders import choose
-    from fourfold.search.query import check, rank
+    from fourfold.search.pipeline import Pipeline
+    from fourfold.search.query import check
 
     check(question, top_k, mode)
+    reranker = None if rerank is None else _reranker(rerank)
     indexes = _indexes(path or [Path()], model)
     if mode != "lexical" and (model or mode == "sparse"):
         # A model that the mode cannot use is found before files are encoded with it.
         choose(mode, indexes[0].encoders)
     for index in indexes:
         _update(index, rebuild=rebuild, vectors=mode != "lexical")
-    sources = [index.source() for index in indexes]
+    hits = Pipeline(indexes, reranker, rerank_top, mode, fusion).search(question, top_k=top_k)
     passages = sum(len(index) for index in indexes)
-    encoders = indexes[0].encoders if passages and mode != "lexical" else []
-    # Asks for more than is shown: what several files say in the same words is shown once.
-    found = rank(sources, question, top_k=2 * top_k + 10, mode=mode, encoders=encoders, mixing=fusion)
-    hits = _distinct(found)[:top_k]
     if json:
         _print_json(hits)
     elif hits:
         # Reciprocal ranks are small and lie close together.
-        digits = 4 if (mode, fusion) == ("hybrid", "rrf") else 3
+        digits = 4 if (mode, fusion, rerank) == ("hybrid", "rrf", None) else 3
         (_print_styled if sys.stdout.isatty() else _print_plain)(hits, question, digits)
     else:
         _say("nothing found" if passages else "no text to search in " + ", ".join(map(str, path or [Path()])))
@@ -71,12 +74,14 @@ def search(
         raise SystemExit(NOTHING_FOUND)
 
 
-def _distinct(hits: Sequence[Hit]) -> list[Hit]:
-    """Return the hits without those whose words, in order, are those of a better one."""
-    kept: dict[str, Hit] = {}
-    for hit in hits:
-        kept.setdefault(" ".join(hit.text.split()), hit)
-    return list(kept.values())
+def _reranker(name: str) -> Scorer:
+    """Return a cross encoder, loaded and checked before files are read for it."""
+    import fourfold
+    from fourfold.search.pipeline import check_reranker
+
+    model = fourfold.load(name, family="cross")
+    check_reranker(model)
+    return model
 
 
 def _indexes(paths: Sequence[Path], model: Sequence[str] | None) -> list[Index]:
