@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
+from fourfold import CrossEncoder
 from fourfold.cli.main import main
-from fourfold.testing import tiny_folder
+from fourfold.testing import checkpoint, tiny_folder
 
 
 def facts(capsys, folder):
@@ -153,3 +154,19 @@ def test_a_broken_router(routed, capsys):
     (routed / "router_config.json").write_text('{"types": {}, "structure": {"query": ["a"]}, "parameters": {}}')
     assert main(["info", str(routed)]) == 2
     assert "route 'query' names 'a', which 'types' lacks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("architecture", "labels"), [("bert", 1), ("bert", 2), ("bert", 3), ("qwen3", 1)])
+def test_a_cross_encoder_has_labels_and_neither_width_nor_similarity(tmp_path, capsys, architecture, labels):
+    if architecture == "qwen3":
+        folder = tiny_folder("cross", architecture)
+    else:
+        plain = checkpoint(architecture, tmp_path / "plain", head="labels", num_labels=labels)
+        folder = tmp_path / "saved"
+        CrossEncoder(str(plain), device="cpu").save(str(folder))
+        assert facts(capsys, plain)["labels"] == labels
+    found = facts(capsys, folder)
+    assert (found["family"], found["labels"]) == ("cross", labels)
+    assert (found["dimension"], found["similarity"]) == (None, None)
+    assert main(["info", str(folder)]) == 0
+    assert f"labels      {labels}" in capsys.readouterr().out

@@ -54,10 +54,11 @@ def describe(model: str | None) -> dict[str, Any]:
         "family": family,
         "modules": [_module(part) for part in parts]
         or [{"name": "Transformer", "type": _architecture(checkpoint), "settings": {}}],
-        "dimension": _dimension(source, parts, checkpoint, weights),
+        "dimension": None if family == "cross" else _dimension(source, parts, checkpoint, weights),
+        "labels": _labels(parts, checkpoint) if family == "cross" else None,
         "max_length": _max_length(source, parts, checkpoint),
         "max_active_dims": _most_active(config, parts),
-        "similarity": config.similarity_fn_name or ("dot" if family == "sparse" else "cosine"),
+        "similarity": _similarity(family, config),
         "weights": {key: weights[key] for key in ("parameters", "dtypes", "bytes")},
         "prompts": config.prompts,
         "default_prompt_name": config.default_prompt_name,
@@ -154,6 +155,27 @@ def _dimension(source: Source, parts: list[Part], checkpoint: dict[str, Any], we
         elif name == "SparseStaticEmbedding":
             width = weights["lengths"].get(part.source.subfolder) or _vocabulary(part.source)
     return width if isinstance(width, int) else None
+
+
+def _labels(parts: list[Part], checkpoint: dict[str, Any]) -> int:
+    """Return how many scores a cross encoder gives a pair, as its last module that makes scores tells."""
+    for part in reversed([inner for top in parts for inner in top.usual]):
+        if part.name == "LogitScore":
+            return 1
+        if part.name == "Dense" and part.settings.get("module_output_name") == "scores":
+            return part.settings.get("out_features", 1)
+        if part.name in TRANSFORMERS:
+            checkpoint = part.source.object("config.json")
+            break
+    named = checkpoint.get("id2label")
+    # transformers leaves the names out of a config where they are the usual two.
+    return len(named) if isinstance(named, dict) else 2
+
+
+def _similarity(family: str, config: ModelConfig) -> str | None:
+    if family == "cross":
+        return None
+    return config.similarity_fn_name or ("dot" if family == "sparse" else "cosine")
 
 
 def _vocabulary(source: Source) -> int | None:

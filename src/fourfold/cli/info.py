@@ -43,6 +43,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             names = ", ".join(each["name"] + _settings(each["settings"]) for each in inner)
             add("", f"  {route}: {names or 'nothing'}{default}")
     add("dimension", facts["dimension"])
+    add("labels", facts["labels"])
     add("active", f"at most {facts['max_active_dims']} a text" if facts["max_active_dims"] else None)
     add("max length", f"{facts['max_length']} tokens" if facts["max_length"] else "no limit")
     add("similarity", facts["similarity"])
