@@ -200,6 +200,16 @@ def test_every_member_and_argument(st):
     assert theirs - set(inspect.signature(CrossEncoder).parameters) <= {"args", "kwargs"}
 
 
+@pytest.mark.parametrize("truncation", ["only_second", "only_first", "longest_first"])
+def test_which_text_is_cut(st, truncation):
+    pairs = [("the query " * 8, "a document of the world " * 40), ("short", "x")]
+    if truncation == "only_first":
+        pairs = [pair[::-1] for pair in pairs]
+    options = {"processing_kwargs": {"text": {"truncation": truncation}}}
+    ours, theirs = both(st, tiny_folder("cross", "bert"), max_length=60)
+    assert_same(ours.predict(pairs, **options), theirs.predict(pairs, **options))
+
+
 # -- rank --------------------------------------------------------------------------------------------------------------
 
 
