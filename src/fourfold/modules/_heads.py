@@ -182,7 +182,7 @@ def scores_packed(model: nn.Module, start: int, vocabulary: int, pad_id: int) ->
     if ids is None or found is None:
         return False
     texts = [part[None] for part in torch.tensor_split(ids, packing.offsets[1:-1].tolist())]
-    with _evaluated(model):
+    with _packed.evaluated(model):
         alone = torch.cat([model(input_ids=text)[0] for text in texts])
     same_shape = found[0].shape == alone.shape
     return same_shape and _packed.close(found[0].float(), alone.float(), _packed.tolerance(model))
@@ -214,7 +214,7 @@ def _scores(
     arguments = _packed.inputs(model, ids, packing, None, start)
     try:
         with (
-            _evaluated(model),
+            _packed.evaluated(model),
             _packed.packed(packing),
             one_state_a_text(model, arguments["input_ids"], packing, thin) as reader,
         ):
@@ -222,14 +222,3 @@ def _scores(
     except (RuntimeError, IndexError, ValueError):
         # A head that reads the batch in yet another way meets shapes that do not fit.
         return None
-
-
-@contextlib.contextmanager
-def _evaluated(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)

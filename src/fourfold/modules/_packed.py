@@ -304,14 +304,11 @@ def runs_packed(model: nn.Module, start: int, vocabulary: int, pad_id: int) -> b
     mask = torch.arange(int(lengths.max()))[None, :] < torch.from_numpy(lengths)[:, None]
     padded = torch.full(mask.shape, pad_id if pad_id < vocabulary else 0)  # which id pads makes no difference
     padded[mask] = ids.cpu()
-    training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with evaluated(model):
         arguments = inputs(model, ids, packing, None, start)
         with packed(packing):
             ours = model(**arguments)[0]
         theirs = model(input_ids=padded.to(device), attention_mask=mask.long().to(device))[0][mask.to(device)]
-    model.train(training)
     if ours.shape[1:] != theirs.shape or ours.shape[0] != 1:
         return False
     return close(ours[0].float(), theirs.float(), tolerance(model))
@@ -333,6 +330,18 @@ def trial(model: nn.Module, vocabulary: int, pad_id: int) -> tuple[Tensor | None
         return None, packing
     ids = np.random.default_rng(0).choice(usable, int(packing.offsets[-1]))
     return torch.from_numpy(ids).to(next(model.parameters()).device), packing
+
+
+@contextlib.contextmanager
+def evaluated(model: nn.Module) -> Iterator[None]:
+    """Try a model inside the block, in evaluation mode and without gradients; it is left as it was."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)
 
 
 def tolerance(model: nn.Module) -> float:

@@ -68,13 +68,10 @@ def can_be_left_out(model: nn.Module, start: int, vocabulary: int) -> bool:
     packing = Packing(np.array([0, 3, 5]))
     ids = torch.arange(5, device=layer.weight.device) % vocabulary
     arguments = _packed.inputs(model, ids, packing, None, start)
-    training = model.training
-    model.eval()
-    with torch.inference_mode(), _packed.packed(packing):
+    with _packed.evaluated(model), _packed.packed(packing):
         wanted = model(**arguments)[0]
         with left_out(layer) as seen:
             states = model(**arguments)[0]
-    model.train(training)
     if seen.met != 1 or states.shape[-1] != layer.in_features:
         return False
     with torch.inference_mode():

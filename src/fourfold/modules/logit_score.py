@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
-
 from fourfold.errors import InputError, ShapeError
 from fourfold.modules._base import Features, Module, needed
 
@@ -57,7 +55,7 @@ class LogitScore(Module):
         score = last[:, self.true_token_id]
         if self.false_token_id is not None:
             score = score - last[:, self.false_token_id]
-        features["scores"] = torch.unsqueeze(score, -1)
+        features["scores"] = score.unsqueeze(-1)
         return features
 
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:

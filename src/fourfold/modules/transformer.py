@@ -232,9 +232,9 @@ class Transformer(TransformerInputs, TransformerFolder):
         vocabulary = self.config.get_text_config().vocab_size if self._packs else 0
         masked = self._packs and self.transformer_task == "fill-mask"
         self._defers = masked and _vocabulary.can_be_left_out(self.model, self._first, vocabulary)
-        scores = self._packs and self.transformer_task == "sequence-classification"
-        pad_id = self.tokenizer.pad_token_id or 0 if scores else 0
-        self._thinning = _heads.thinning(self.model, self._first, vocabulary, pad_id) if scores else None
+        self._thinning = None
+        if self._packs and self.transformer_task == "sequence-classification":
+            self._thinning = _heads.thinning(self.model, self._first, vocabulary, self.tokenizer.pad_token_id or 0)
 
     def _decide_packing(self) -> bool:
         methods = {entry["method"] for entry in self.modality_config.values()}
