@@ -157,8 +157,9 @@ FLAGS = [
     [
         PAIRS, PAIRS[0], list(PAIRS[0]), PAIRS[:1], [list(pair) for pair in PAIRS], "one text",
         np.array(PAIRS), np.array(PAIRS[0]), np.array(PAIRS, dtype=object), tuple(PAIRS),
+        np.array("one text"),
     ],
-    ids=["many", "pair", "list", "one", "lists", "text", "array", "row", "objects", "tuple"],
+    ids=["many", "pair", "list", "one", "lists", "text", "array", "row", "objects", "tuple", "alone"],
 )  # fmt: skip
 def test_predict_gives_the_same(one_label, three_labels, inputs, flags):
     for pair in (one_label, three_labels):

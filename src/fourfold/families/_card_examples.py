@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fourfold.families import _card_facts
 
@@ -31,6 +31,9 @@ DOCUMENTS = [
 ROWS_SEEN = 1000
 WIDGETS = 5
 TEXTS = 4
+
+
+_Result = TypeVar("_Result")
 
 
 class Snippet(NamedTuple):
@@ -105,11 +108,11 @@ def cross(model: Any, data: BaseModelCardData, *, run: bool) -> Snippet:
     return Snippet(load, "\n".join(body))
 
 
-def _ran(model: Any, line: Callable[[], str]) -> str | None:
-    """Return what a line of a snippet prints, or None, with a log, where it fails."""
+def _ran(model: Any, part: Callable[[], _Result]) -> _Result | None:
+    """Return what a part of a snippet prints, or None, with a log, where it fails."""
     try:
         with _left_as_it_was(model):
-            return line()
+            return part()
     except Exception:
         logger.exception("the usage example of the model card could not be run; the card shows it without results")
         return None
@@ -131,22 +134,21 @@ class _Printed(NamedTuple):
 
 
 def _printed(model: Any, queries: list[str], documents: list[str], *, retrieval: bool, terms: bool) -> _Printed:
-    """Run the snippet and return what it prints; where that fails, the log says why and the card shows nothing."""
-    try:
-        with _left_as_it_was(model):
-            if retrieval:
-                first = model.encode_query(queries, show_progress_bar=False)
-                second = model.encode_document(documents, show_progress_bar=False)
-                shapes = f"{first.shape} {second.shape}"
-            else:
-                first = second = model.encode(queries, show_progress_bar=False)
-                shapes = str(first.shape)
-            decoded = model.decode(second[0], top_k=5) if terms else []
-            heaviest = "\n".join(f"{token}: {weight:.2f}" for token, weight in decoded)
-            return _Printed(shapes, str(model.similarity(first, second)), heaviest)
-    except Exception:
-        logger.exception("the usage example of the model card could not be run; the card shows it without results")
-        return _Printed()
+    """Run the snippet and return what it prints; nothing where that fails."""
+
+    def run() -> _Printed:
+        if retrieval:
+            first = model.encode_query(queries, show_progress_bar=False)
+            second = model.encode_document(documents, show_progress_bar=False)
+            shapes = f"{first.shape} {second.shape}"
+        else:
+            first = second = model.encode(queries, show_progress_bar=False)
+            shapes = str(first.shape)
+        decoded = model.decode(second[0], top_k=5) if terms else []
+        heaviest = "\n".join(f"{token}: {weight:.2f}" for token, weight in decoded)
+        return _Printed(shapes, str(model.similarity(first, second)), heaviest)
+
+    return _ran(model, run) or _Printed()
 
 
 @contextmanager

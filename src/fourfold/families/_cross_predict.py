@@ -17,7 +17,6 @@ from fourfold.errors import InputError, MissingFeatureError
 from fourfold.families import _running
 from fourfold.families._encoding import Call, shared
 from fourfold.modules._base import Features
-from fourfold.text.inputs import as_list, is_single_pair
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,6 @@ class Options(Call):
             as_numpy=convert_to_numpy and not convert_to_tensor,
             as_tensor=convert_to_tensor,
         )
-
-    def items(self, inputs: Any) -> tuple[list[Any], bool]:
-        """Return a caller's inputs as a list, and whether they are one pair rather than a batch."""
-        if is_single_pair(inputs):
-            return [inputs.tolist() if isinstance(inputs, np.ndarray) else inputs], True
-        return as_list(inputs), False
 
     def part(self, count: int) -> Sink:
         """Return what collects the scores of the ``count`` inputs of a window."""

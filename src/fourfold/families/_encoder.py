@@ -112,12 +112,17 @@ def saved_settings(
     )
 
 
-def built(family: Any, source: Source, **options: Any) -> tuple[Any, ModelConfig]:
-    """Return a family's model over a folder, and its settings."""
-    model = family(
+def model_of(family: Any, source: Source, **options: Any) -> Any:
+    """Return a family's model over a folder."""
+    return family(
         source.name, revision=source.revision, token=source.token, cache_folder=source.cache,
         local_files_only=source.offline, **options,
     )  # fmt: skip
+
+
+def built(family: Any, source: Source, **options: Any) -> tuple[Any, ModelConfig]:
+    """Return a family's model over a folder, and its settings."""
+    model = model_of(family, source, **options)
     config = ModelConfig(family.model_type, model.prompts, model.default_prompt_name, model.similarity_fn_name)
     return model, config
 

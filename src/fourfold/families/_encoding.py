@@ -16,7 +16,7 @@ from fourfold.errors import MissingFeatureError, check_positive
 from fourfold.families import _running
 from fourfold.modules._base import Features
 from fourfold.text import prompts as prompting
-from fourfold.text.inputs import as_list, check_stream, is_single
+from fourfold.text.inputs import as_list, check_stream
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,6 @@ class Call(ABC):
     devices: Sequence[str] | None = None
     chunk_size: int | None = None
     apart: bool = False
-
-    def items(self, inputs: Any) -> tuple[list[Any], bool]:
-        """Return a caller's inputs as a list, and whether they are one input rather than a batch."""
-        single = is_single(inputs)
-        return ([inputs] if single else as_list(inputs)), single
 
     def backend(self, model: Any) -> TorchBackend:
         """Return what tokenises and runs."""
@@ -129,7 +124,8 @@ def shared(
 
 def encode(model: Any, inputs: Any, call: Call) -> Any:
     """Encode one input or a batch with a model."""
-    items, single = call.items(inputs)
+    single = model.is_singular_input(inputs)
+    items = [inputs] if single else as_list(inputs)
     if not items:
         return call.empty()
     with _running.opened(model, call.pool, call.devices) as pool, _running.inference(model):

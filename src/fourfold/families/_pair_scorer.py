@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from fourfold.families._encoder import model_of
 from fourfold.store.source import Source
 
 
@@ -29,10 +30,7 @@ class PairScorer:
         from fourfold.families.cross import CrossEncoder
 
         self.name = source.name
-        self._model = CrossEncoder(
-            source.name, revision=source.revision, token=source.token, cache_folder=source.cache,
-            local_files_only=source.offline, **options,
-        )  # fmt: skip
+        self._model = model_of(CrossEncoder, source, **options)
         self.prompts: dict[str, str] = self._model.prompts
         self.default_prompt_name = self._model.default_prompt_name
         self.num_labels = self._model.num_labels

@@ -22,7 +22,7 @@ from fourfold.modules.dense import Dense
 from fourfold.modules.logit_score import LogitScore
 from fourfold.modules.transformer import Transformer
 from fourfold.store.manifest import CONFIG_FILE
-from fourfold.text.inputs import is_single_pair
+from fourfold.text.inputs import is_single_pair, strings_as_lists
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -233,7 +233,7 @@ class CrossEncoder(BaseModel):
             chunk_size=chunk_size,
             **kwargs,
         )
-        return _encoding.encode(self, inputs, options)
+        return _encoding.encode(self, strings_as_lists(inputs), options)
 
     @older_rank_arguments
     def rank(

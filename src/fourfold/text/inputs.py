@@ -47,6 +47,11 @@ def _is_sequence(value: Any) -> bool:
     return isinstance(value, (list, tuple)) or (kind.__name__ == "Column" and kind.__module__.startswith("datasets."))
 
 
+def strings_as_lists(value: Any) -> Any:
+    """Return an array of strings as a string or as lists of them, and anything else as it is."""
+    return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "UO" else value
+
+
 def as_list(batch: Any) -> list[Any]:
     """Return a batch as a list of inputs; a list is returned as it is, not copied."""
     if isinstance(batch, np.ndarray):
