@@ -151,7 +151,8 @@ def main() -> None:
             __doc__.split("\n\n")[2].replace("\n", " ").strip(),
             (
                 "The share of the GEMM limit counts the products that the model is made of. fourfold leaves some out: "
-                "after the last attention only the first token of a pair is needed, a tenth of this model's products."
+                "after the last attention only the first token of a pair is needed, up to an eighth of this model's "
+                "products."
             ),
             "\n".join(f"- {key}: {value}" for key, value in common.machine().items()),
             "\n".join(f"- float32 products, {name}: {rate:.0f} GFLOP/s" for name, rate in limits.items()),

@@ -126,6 +126,12 @@ def test_a_method_that_the_backbone_lacks():
         tiny().active_adapter()
 
 
+def rows_of_each_alone(model):
+    with torch.inference_mode():
+        rows = [model(model.preprocess([text]))["sentence_embedding"] for text in TEXTS]
+    return np.concatenate([row.numpy() for row in rows])
+
+
 @pytest.mark.parametrize("architecture", ["bert", "modernbert", "roberta", "qwen3"])
 def test_sparse_models_take_adapters(architecture, tmp_path):
     names = {"qwen3": ["q_proj"], "modernbert": ["Wqkv"]}.get(architecture, ["query"])
@@ -137,9 +143,7 @@ def test_sparse_models_take_adapters(architecture, tmp_path):
     model.add_adapter(peft.LoraConfig(target_modules=names, r=4, init_lora_weights=False))
     got = model.encode(TEXTS).to_dense().numpy()
     assert np.abs(got - before).max() > 1e-3
-    with torch.inference_mode():
-        rows = [model(model.preprocess([text]))["sentence_embedding"] for text in TEXTS]
-    want = np.concatenate([row.numpy() for row in rows])
+    want = rows_of_each_alone(model)
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerances.PACKED * np.abs(want).max())
     model.save(tmp_path / "adapted")
     assert (tmp_path / "adapted" / "adapter_model.safetensors").is_file()
@@ -157,7 +161,5 @@ def test_an_adapter_on_the_vocabulary_counts():
     model.add_adapter(peft.LoraConfig(target_modules=["decoder"], r=4, init_lora_weights=False))
     got = model.encode(TEXTS).to_dense().numpy()
     assert np.abs(got - before).max() > 1e-3
-    with torch.inference_mode():
-        rows = [model(model.preprocess([text]))["sentence_embedding"] for text in TEXTS]
-    want = np.concatenate([row.numpy() for row in rows])
+    want = rows_of_each_alone(model)
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerances.PACKED * np.abs(want).max())

@@ -168,15 +168,21 @@ def test_the_base_model_is_found_by_the_name_in_the_config_once(hub, tmp_path):
 # -- cards of models ---------------------------------------------------------------------------------------------------
 
 
+def run_snippet(text, capsys):
+    """Run a card's snippet, assert that it prints what it says, and return it with what it says."""
+    snippet = text.split("```python\n")[1].split("```")[0]
+    exec(snippet, {})
+    printed = [f"# {line}" for line in capsys.readouterr().out.splitlines()]
+    said = [line for line in snippet.splitlines() if line.startswith("# ") and not line.startswith("# From")]
+    assert printed == said
+    return snippet, said
+
+
 def test_the_snippet_runs_and_prints_what_it_says(model, tmp_path, capsys):
     for prompts in ({}, {"query": "query: "}):
         model.prompts.update(prompts)
         text = card_of(model, tmp_path, model_name="me/mine").replace('"me/mine"', f'"{tmp_path / "saved"}"')
-        snippet = text.split("```python\n")[1].split("```")[0]
-        exec(snippet, {})
-        printed = [f"# {line}" for line in capsys.readouterr().out.splitlines()]
-        said = [line for line in snippet.splitlines() if line.startswith("# ") and not line.startswith("# From")]
-        assert printed == said
+        snippet, _ = run_snippet(text, capsys)
         assert ("encode_query" in snippet) is bool(prompts)
 
 
@@ -354,11 +360,7 @@ def test_a_sparse_snippet_runs_and_prints_what_it_says(kind, prompts, tmp_path, 
     model = SPARSE_KINDS[kind][0]()
     model.prompts.update(prompts)
     text = card_of(model, tmp_path, model_name="me/mine").replace('"me/mine"', f'"{tmp_path / "saved"}"')
-    snippet = text.split("```python\n")[1].split("```")[0]
-    exec(snippet, {})
-    printed = [f"# {line}" for line in capsys.readouterr().out.splitlines()]
-    said = [line for line in snippet.splitlines() if line.startswith("# ") and not line.startswith("# From")]
-    assert printed == said
+    snippet, said = run_snippet(text, capsys)
     assert ("encode_query" in snippet) is (bool(prompts) or "Asymmetric" in kind)
     # Units of an auto-encoder are no words.
     assert ("model.decode" in snippet) is ("CSR" not in kind)
