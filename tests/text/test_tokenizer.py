@@ -94,6 +94,23 @@ def test_an_empty_batch_and_empty_texts_work(base):
     assert rows(FastTokenizer(base, add_special_tokens=False).encode(["", ""])) == [[], []]
 
 
+@pytest.mark.parametrize("kind", ["texts", "pairs", "a surrogate in one slice"])
+def test_a_batch_of_several_slices_is_one_result(base, kind):
+    texts = [WORDS[i % len(WORDS)] for i in range(2500)]
+    if kind == "pairs":
+        texts = [(text, "dog") for text in texts[:-1]] + ["fox"]  # mixed: not joined from its parts
+    elif kind == "a surrogate in one slice":
+        texts[1500] = "fox \ud800"
+    fast = FastTokenizer(base)
+    whole = fast.encode(texts)
+    alone = [fast.encode([text]) for text in texts[1000:1600] + texts[-1:]]
+    assert len(whole) == 2500
+    assert rows(whole)[1000:1600] + rows(whole)[-1:] == [row for part in alone for row in rows(part)]
+    if kind == "pairs":
+        segments = whole.type_ids[whole.offsets[1000] : whole.offsets[1600]]
+        assert segments.tolist() == [i for part in alone[:-1] for i in part.type_ids]
+
+
 @pytest.mark.parametrize("length", [0, -1])
 def test_a_length_below_one_is_refused(length):
     with pytest.raises(InputError, match=f"at least 1, got {length}"):

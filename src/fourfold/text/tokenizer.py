@@ -22,6 +22,9 @@ from fourfold.text.pairs import PairLayout, rows_of
 _CHARACTERS_PER_TOKEN = 32
 # The cut counts only if the last kept token ends this far before it, so that it cannot have changed a token.
 _CUT_MARGIN = 256
+# So many texts become arrays at a time. The tokenizer keeps some hundred bytes a token beside the id: for a window of
+# long texts that would be a gigabyte, in slices of this size it is some megabytes and takes no longer.
+_AT_ONCE = 1024
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -133,15 +136,19 @@ class FastTokenizer:
         with self._borrowed(_check_length(max_length)) as tokenizer:
             cut = texts if self.truncation_side == "left" else _cut(tokenizer, texts, max_length)
 
-            def run(batch: Sequence[Any]) -> list[Any]:
-                return tokenizer.encode_batch_fast(batch, add_special_tokens=special)
+            def run(batch: Sequence[Any]) -> Tokens:
+                encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=special)
+                return Tokens.of([e.ids for e in encodings], [e.type_ids for e in encodings] if pairs else None)
 
-            try:
-                encodings = run(cut)
-            except (TypeError, UnicodeEncodeError):
-                # Python strings may hold lone surrogates, which no UTF-8 can carry.
-                encodings = run([_each(replace_surrogates, text) for text in cut])
-        return Tokens.of([e.ids for e in encodings], [e.type_ids for e in encodings] if pairs else None)
+            parts = []
+            for start in range(0, len(cut) or 1, _AT_ONCE):
+                some = cut[start : start + _AT_ONCE]
+                try:
+                    parts.append(run(some))
+                except (TypeError, UnicodeEncodeError):
+                    # Python strings may hold lone surrogates, which no UTF-8 can carry.
+                    parts.append(run([_each(replace_surrogates, text) for text in some]))
+        return parts[0] if len(parts) == 1 else Tokens.joined(parts)
 
     def locate(self, texts: Sequence[str]) -> list[Located]:
         """Return all tokens of each text with their places, which are indices into the Python string."""
