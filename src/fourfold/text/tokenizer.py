@@ -137,7 +137,9 @@ class FastTokenizer:
             cut = texts if self.truncation_side == "left" else _cut(tokenizer, texts, max_length)
 
             def run(batch: Sequence[Any]) -> Tokens:
-                encodings = tokenizer.encode_batch_fast(batch, add_special_tokens=special)
+                # The fast call forgets the segments of pairs where the tokenizer has no template for them.
+                encode = tokenizer.encode_batch if pairs else tokenizer.encode_batch_fast
+                encodings = encode(batch, add_special_tokens=special)
                 return Tokens.of([e.ids for e in encodings], [e.type_ids for e in encodings] if pairs else None)
 
             parts = []
