@@ -9,10 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """Which rows begin with the same tokens, of which one run is enough.
+
+    Attributes:
+        group: int64 ``[rows]``; rows of one number begin alike, those of number 0 share nothing.
+        length: int64 ``[rows]``, how many leading tokens a row shares with its group; 0 in group 0.
+    """
+
+    group: NDArray[np.int64]
+    length: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> Prefixes:
+        """Return those of the given rows."""
+        return Prefixes(self.group[rows], self.length[rows])
 
 
 @dataclass(frozen=True)
@@ -23,11 +40,13 @@ class Tokens:
         ids: int32 ``[tokens]``, the ids of all rows in order.
         offsets: int64 ``[rows + 1]``; row ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
         type_ids: int32 ``[tokens]``, 0 for the first and 1 for the second text of a pair; None when all are 0.
+        prefixes: What rows share that a model runs once; None if it runs every row whole.
     """
 
     ids: NDArray[np.int32]
     offsets: NDArray[np.int64]
     type_ids: NDArray[np.int32] | None = None
+    prefixes: Prefixes | None = None
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]], type_rows: Sequence[Sequence[int]] | None = None) -> Tokens:
@@ -57,7 +76,8 @@ class Tokens:
     def take(self, rows: NDArray[np.int64]) -> Tokens:
         """Return the given rows, packed anew in the given order."""
         offsets, index = _gathered(self.offsets, self.lengths, rows)
-        return Tokens(self.ids[index], offsets, None if self.type_ids is None else self.type_ids[index])
+        types = None if self.type_ids is None else self.type_ids[index]
+        return Tokens(self.ids[index], offsets, types, None if self.prefixes is None else self.prefixes.take(rows))
 
     def cut(self, most: int | None, *, left: bool = False) -> Tokens:
         """Return the rows with at most so many tokens each, cut at their end, or at their beginning if ``left``."""
@@ -128,6 +148,7 @@ class Items:
 
     values: list[Any]
     lengths: NDArray[np.int64]
+    prefixes: ClassVar[None] = None
 
     def __len__(self) -> int:
         return len(self.values)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fourfold.containers import Prefixes
 from fourfold.engine.plan import Budget, plan, windows
 from fourfold.errors import InputError
 
@@ -50,6 +51,40 @@ def test_longest_texts_come_first_and_equal_ones_keep_their_order(lengths, budge
 @given(lengths, budgets)
 def test_planning_twice_gives_the_same(lengths, budget):
     assert [b.tolist() for b in plan(lengths, budget)] == [b.tolist() for b in plan(lengths.copy(), budget)]
+
+
+@st.composite
+def grouped_rows(draw):
+    """Lengths, and groups that share less than their shortest row."""
+    sizes = draw(st.lists(st.integers(2, 6), max_size=5))
+    loose = draw(st.integers(0, 6))
+    numbers = np.array([0] * loose + [i for i, size in enumerate(sizes, 1) for _ in range(size)], dtype=np.int64)
+    numbers = numbers[draw(st.permutations(range(len(numbers))))] if len(numbers) else numbers
+    shared = np.array([0, *(draw(st.integers(1, 100)) for _ in sizes)], dtype=np.int64)[numbers]
+    own = np.array([draw(st.integers(1, 200)) for _ in numbers], dtype=np.int64)
+    return shared + own, Prefixes(numbers, shared)
+
+
+def shared_cost(batch, lengths, prefixes):
+    group, shared = prefixes.group[batch], prefixes.length[batch]
+    first = [row for row in range(len(batch)) if group[row] not in group[:row]]
+    return (lengths[batch] - shared).sum() + shared[first].sum()
+
+
+@given(grouped_rows(), st.integers(1, 900), st.none() | st.integers(1, 9))
+def test_groups_stay_together_and_what_they_share_counts_once_a_batch(rows, tokens, most):
+    lengths, prefixes = rows
+    batches = plan(lengths, Budget(tokens, most), prefixes)
+    order = [row for batch in batches for row in batch.tolist()]
+    assert sorted(order) == list(range(len(lengths)))
+    numbers = [number for number, _ in itertools.groupby(prefixes.group[order].tolist())]
+    assert len(numbers) == len(set(numbers))
+    for batch in batches:
+        assert len(batch) == 1 or shared_cost(batch, lengths, prefixes) <= tokens
+        assert most is None or len(batch) <= most
+    for batch, following in itertools.pairwise(batches):
+        grown = np.append(batch, following[0])
+        assert shared_cost(grown, lengths, prefixes) > tokens or len(batch) == most
 
 
 def test_padding_counts_as_cost():

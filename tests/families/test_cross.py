@@ -100,6 +100,53 @@ def test_workers_give_the_same(model):
     np.testing.assert_allclose(got, wanted, atol=BATCH)
 
 
+SHARED = [("a query of the world that is long " * 5, document) for document in ("a", "the text", "x y " * 9, "", "b")]
+
+
+@needs_packing
+def test_workers_run_once_what_pairs_share():
+    model = tiny("cross", "qwen3")
+    pairs = [pair for copy in "cdefgh" for pair in ((f"{copy} {query}", text) for query, text in SHARED)]
+    alone = model.predict(pairs)
+    pool = model.start_multi_process_pool(["cpu", "cpu"])
+    try:
+        np.testing.assert_allclose(model.predict(pairs, pool=pool), alone, atol=PACKED)
+        np.testing.assert_allclose(model.predict(pairs, pool=pool, chunk_size=3), alone, atol=PACKED)
+    finally:
+        model.stop_multi_process_pool(pool)
+
+
+@needs_packing
+def test_batches_that_do_not_fit_are_halved_within_what_pairs_share(monkeypatch):
+    model = tiny("cross", "qwen3")
+    alone = model.predict(SHARED)
+    real = model[0].forward
+
+    def forward(features, **kwargs):
+        if features["packing"].offsets[-1] > 90:
+            raise MemoryError
+        return real(features, **kwargs)
+
+    monkeypatch.setattr(model[0], "forward", forward)
+    np.testing.assert_allclose(model.predict(SHARED), alone, atol=PACKED)
+
+
+@needs_packing
+@pytest.mark.parametrize("what", ["reads both sides", "gives other numbers", "hidden states", "training"])
+def test_texts_share_only_where_the_numbers_are_the_same(monkeypatch, what):
+    model = tiny("cross", "bert" if what == "reads both sides" else "qwen3")
+    transformer = model[0]
+    if what == "gives other numbers":
+        monkeypatch.setattr("fourfold.modules._packed.close", lambda *args: False)
+    elif what == "hidden states":
+        transformer.config.output_hidden_states = True
+    elif what == "training":
+        model.train()
+    prefixes = transformer.tokenise(SHARED).prefixes
+    assert (prefixes is None) == (what != "training")
+    assert transformer.model.training == (what == "training")
+
+
 def test_an_activation_is_no_module_of_the_model():
     model = tiny("cross", activation_fn=nn.Tanh())
     assert [name for name, _ in model.named_children()] == ["0"]

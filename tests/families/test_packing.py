@@ -1,5 +1,6 @@
 """Packing: decided by numbers, forced by hand, given up where a module of somebody else needs padding."""
 
+import itertools
 import logging
 
 import numpy as np
@@ -160,14 +161,17 @@ def test_a_module_of_the_first_interface_loads_from_the_folder_if_trusted(tmp_pa
 
 
 def naive_varlen(q, k, v, cu_q, cu_k, max_q, max_k, *, scale=None, window_size=(-1, -1)):
-    """What torch's CUDA kernel computes, text by text, on ``[tokens, heads, size]``."""
-    assert cu_q.dtype == torch.int32
+    """What torch's CUDA kernel computes on ``[tokens, heads, size]``, text by text: queries are its last tokens."""
+    assert cu_q.dtype == cu_k.dtype == torch.int32
     out = torch.empty_like(q)
-    for start, end in zip(cu_q[:-1].tolist(), cu_q[1:].tolist(), strict=True):
-        assert end - start <= max_q
-        mask = attention.Window(*window_size).mask(end - start, q.device)
-        part = [states[start:end].transpose(0, 1) for states in (q, k, v)]
-        out[start:end] = nn.functional.scaled_dot_product_attention(*part, attn_mask=mask, scale=scale).transpose(0, 1)
+    for own, whole in zip(itertools.pairwise(cu_q.tolist()), itertools.pairwise(cu_k.tolist()), strict=True):
+        length, keys = own[1] - own[0], whole[1] - whole[0]
+        assert length <= max_q
+        assert length <= keys <= max_k
+        mask = attention.Window(*window_size).mask(length, q.device, keys - length)
+        part = [q[slice(*own)].transpose(0, 1), *(states[slice(*whole)].transpose(0, 1) for states in (k, v))]
+        attended = nn.functional.scaled_dot_product_attention(*part, attn_mask=mask, scale=scale)
+        out[slice(*own)] = attended.transpose(0, 1)
     return out
 
 
@@ -186,6 +190,17 @@ def test_the_variable_length_kernel_is_given_the_same_problem(monkeypatch, archi
     monkeypatch.setattr(_packed, "varlen_fits", lambda query, window, dropout: isinstance(window, attention.Window))
     np.testing.assert_allclose(model.encode(TEXTS), wanted, atol=PACKED)
     assert calls
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "mistral"])
+def test_the_variable_length_kernel_is_given_what_texts_share(monkeypatch, architecture):
+    model = tiny("cross", architecture)
+    pairs = [("a query of the world " * 12, document) for document in TEXTS]
+    wanted = model.predict(pairs)
+    assert model[0].tokenise(pairs).prefixes is not None
+    monkeypatch.setattr(attention, "_varlen_kernel", lambda: naive_varlen)
+    monkeypatch.setattr(_packed, "varlen_fits", lambda query, window, dropout: isinstance(window, attention.Window))
+    np.testing.assert_allclose(model.predict(pairs), wanted, atol=PACKED)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "modernbert", "mpnet"])

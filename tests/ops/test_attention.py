@@ -185,20 +185,74 @@ def test_clipping_keeps_the_mask():
 
 
 @given(st.lists(st.integers(0, 5), max_size=12))
-def test_groups_cover_all_tokens_in_runs_of_equal_length(lengths):
+def test_runs_cover_all_tokens_in_runs_of_equal_length(lengths):
     layout, place = packing(lengths), 0
-    for start, count, length in layout.groups:
-        assert start == place
-        assert length > 0
-        place += count * length
+    for run in layout.runs:
+        assert run.start == place
+        assert run.length > 0
+        place += run.rows * run.length
     assert place == sum(lengths)
-    assert [n for _, count, n in layout.groups for _ in range(count)] == [n for n in lengths if n]
+    assert [run.length for run in layout.runs for _ in range(run.rows)] == [n for n in lengths if n]
     assert layout.longest == max(lengths, default=0)
     assert layout.positions.tolist() == [i for n in lengths for i in range(n)]
 
 
-def test_sorted_texts_make_one_group_a_length():
-    assert packing(LENGTHS).groups == [(0, 2, 7), (14, 1, 5), (19, 3, 3), (28, 1, 1)]
+def test_sorted_texts_make_one_run_a_length():
+    assert [run[:3] for run in packing(LENGTHS).runs] == [(0, 2, 7), (14, 1, 5), (19, 3, 3), (28, 1, 1)]
+
+
+# -- what texts begin with, in a row of its own ------------------------------------------------------------------------
+
+# Rows of 4, 7, 7, 2, 3, 1 and 5 tokens: the first stands before the next three, the fifth before the sixth.
+AFTER = np.array([-1, 0, 0, 0, -1, 4, -1])
+SHARED = Packing(np.array([0, 4, 11, 18, 20, 23, 24, 29]), after=AFTER, texts=np.array([1, 2, 3, 5, 6]))
+
+
+def whole_texts(states):
+    """Each text of SHARED with what it begins with, ``[1, heads, tokens, size]``, and their lengths."""
+    parts, lengths = [], []
+    for row in SHARED.texts:
+        own = slice(*SHARED.offsets[row : row + 2])
+        before = slice(*SHARED.offsets[AFTER[row] : AFTER[row] + 2]) if AFTER[row] >= 0 else slice(0, 0)
+        parts += [states[:, :, before], states[:, :, own]]
+        lengths.append(before.stop - before.start + own.stop - own.start)
+    return torch.cat(parts, 2), lengths
+
+
+@pytest.mark.parametrize("key_heads", [4, 2])
+@pytest.mark.parametrize("kind", ["causal", "back only", "itself", "causal by a wide window"])
+def test_rows_attend_to_what_comes_before_them(kind, key_heads):
+    q, k, v = states(key_heads=key_heads)
+    (whole_q, lengths), (whole_k, _), (whole_v, _) = map(whole_texts, (q, k, v))
+    want = naive(whole_q, whole_k, whole_v, lengths, inside(WINDOWS[kind]))[0]
+    got = grouped(q, k, v, SHARED, WINDOWS[kind], None)[0]
+    ends = np.cumsum(lengths)
+    for row, end in zip(SHARED.texts, ends, strict=True):
+        own = slice(*SHARED.offsets[row : row + 2])
+        count = own.stop - own.start
+        torch.testing.assert_close(got[own], want[end - count : end], rtol=0, atol=tolerances.FORMULA)
+
+
+def test_a_general_mask_is_that_of_the_whole_text():
+    q, k, v = states()
+    mask = (torch.rand(11, 11, generator=torch.Generator().manual_seed(1)) > 0.4) | torch.eye(11, dtype=torch.bool)
+    (whole_q, lengths), (whole_k, _), (whole_v, _) = map(whole_texts, (q, k, v))
+    want = naive(whole_q, whole_k, whole_v, lengths, lambda i, j: bool(mask[i, j]))[0]
+    got = grouped(q, k, v, SHARED, mask, None)[0]
+    torch.testing.assert_close(got[4:11], want[4:11], rtol=0, atol=tolerances.FORMULA)
+    torch.testing.assert_close(got[11:18], want[15:22], rtol=0, atol=tolerances.FORMULA)
+
+
+def test_positions_and_lengths_count_what_comes_before():
+    assert SHARED.positions.tolist() == [
+        *range(4), *range(4, 11), *range(4, 11), 4, 5, 0, 1, 2, 3, *range(5)
+    ]  # fmt: skip
+    assert SHARED.longest == 11
+    assert SHARED.whole == slice(0, 11)
+    index, offsets = SHARED.keys_on(CPU)
+    assert offsets.tolist() == [0, 4, 15, 26, 32, 35, 39, 44]
+    assert index[4:15].tolist() == list(range(11))
+    assert index[26:32].tolist() == [0, 1, 2, 3, 18, 19]
 
 
 def test_masks_and_offsets_are_made_once():

@@ -95,6 +95,44 @@ def test_scores_by_logits(st, tmp_path, architecture, false_id):
     assert_same(ours, theirs)
 
 
+QUERIES = ["the query that asks for a text of the world " * 4, "another long query of the text " * 5]
+BESIDE = [(query, document) for query in QUERIES for document in ("", "a document", "the world " * 20, *"abcde")]
+
+
+def tokens_run(model, monkeypatch, pairs):
+    """The scores of pairs, and how many tokens the transformer was given for them."""
+    transformer, counts = model[0], []
+    real = type(transformer).pack
+
+    def pack(self, *args, **kwargs):
+        features = real(self, *args, **kwargs)
+        counts.append(int(features["packing"].offsets[-1]))
+        return features
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(transformer), "pack", pack)
+        scores = model.predict(pairs, activation_fn=torch.nn.Identity())
+    return scores, sum(counts)
+
+
+@pytest.mark.parametrize("architecture", DECODERS)
+@pytest.mark.parametrize("head", ["causal", "labels"])
+@pytest.mark.parametrize("order", ["by query", "mixed"])
+def test_a_query_that_many_documents_share_runs_once(st, tmp_path, monkeypatch, architecture, head, order):
+    folder = checkpoint(architecture, tmp_path, head=head, **({"num_labels": 2} if head == "labels" else {}))
+    ours, theirs = both(st, folder)
+    if head == "causal":
+        ours[1].true_token_id = theirs[1].true_token_id = 30
+    pairs = BESIDE if order == "by query" else [*BESIDE[::2], ("alone", "text"), *BESIDE[1::2]]
+    assert ours[0].shares_prefixes()
+    scores, shared = tokens_run(ours, monkeypatch, pairs)
+    assert_same(scores, theirs.predict(pairs, activation_fn=torch.nn.Identity()))
+    monkeypatch.setattr(type(ours[0]), "shares_prefixes", lambda self: False)
+    alone, whole = tokens_run(ours, monkeypatch, pairs)
+    np.testing.assert_allclose(scores, alone, atol=PACKED)
+    assert shared < 0.6 * whole
+
+
 def test_a_language_model_answers_yes_or_no(st, answering):
     models = both(st, answering)
     assert [repr(type(module).__name__) for module in models[0]] == [repr(type(m).__name__) for m in models[1]]
@@ -109,6 +147,7 @@ def test_a_chat_template(st, answering, prompt, max_length):
     (answering / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": TEMPLATE}))
     models = both(st, answering, max_length=max_length)
     assert_same(*(model.predict(PAIRS, prompt=prompt) for model in models))
+    assert_same(*(model.predict(BESIDE, prompt=prompt) for model in models))
     as_messages = [[{"role": "query", "content": q}, {"role": "document", "content": d}] for q, d in PAIRS]
     np.testing.assert_allclose(models[0].predict(as_messages), models[0].predict(PAIRS), atol=PACKED)
 

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.containers import Prefixes
+
 
 class Batch(Protocol):
     """Inputs that can be split: token ids, or whatever a model prepares itself."""
@@ -17,6 +19,10 @@ class Batch(Protocol):
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each row, or an estimate that sorts like them."""
+
+    @property
+    def prefixes(self) -> Prefixes | None:
+        """Leading tokens that rows share and that run once where the rows run together; None if there are none."""
 
     def take(self, rows: NDArray[np.int64]) -> Any:
         """Return the given rows in the given order."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.containers import Prefixes
 from fourfold.errors import InputError
 
 # The first window is small so that the device has work at once; later ones are large so that many texts of equal
@@ -59,7 +60,7 @@ def windows(count: int, first: int = FIRST_WINDOW, largest: int = LARGEST_WINDOW
         start += size
 
 
-def plan(lengths: NDArray[np.int64], budget: Budget) -> list[NDArray[np.int64]]:
+def plan(lengths: NDArray[np.int64], budget: Budget, prefixes: Prefixes | None = None) -> list[NDArray[np.int64]]:
     """Return batches as arrays of row numbers, longest texts first.
 
     Every row is in exactly one batch. A batch keeps within the budget unless it is a single text that alone exceeds it.
@@ -67,23 +68,50 @@ def plan(lengths: NDArray[np.int64], budget: Budget) -> list[NDArray[np.int64]]:
     Args:
         lengths: ``[rows]``, tokens of each text.
         budget: What a batch may hold.
+        prefixes: What rows share; those of a group follow each other, and what they share counts once a batch.
 
     >>> [batch.tolist() for batch in plan(np.array([3, 9, 4, 1]), Budget(tokens=8))]
     [[1], [2, 0, 3]]
+    >>> shared = Prefixes(group=np.array([1, 0, 1, 0]), length=np.array([2, 0, 2, 0]))
+    >>> [batch.tolist() for batch in plan(np.array([3, 4, 4, 4]), Budget(tokens=8), shared)]
+    [[1, 3], [2, 0]]
     """
-    order = np.argsort(-lengths, kind="stable")
+    order, shared = _ordered(lengths, prefixes)
     costs = np.maximum(lengths[order], 1)  # a text without tokens still takes a row
-    ends = np.cumsum(costs)
+    ends = np.cumsum(costs - shared + _new(order, shared, prefixes))
     batches, start = [], 0
     while start < len(order):
         if budget.padded:
             stop = start + budget.tokens // int(costs[start])
         else:
-            spent = int(ends[start - 1]) if start else 0
-            stop = int(np.searchsorted(ends, spent + budget.tokens, side="right"))
+            before = int(ends[start - 1]) if start else 0
+            # A batch that begins within a group runs what the group shares again.
+            again = int(costs[start]) - (int(ends[start]) - before)
+            stop = int(np.searchsorted(ends, before + budget.tokens - again, side="right"))
         if budget.rows is not None:
             stop = min(stop, start + budget.rows)
         stop = min(max(stop, start + 1), len(order))
         batches.append(order[start:stop])
         start = stop
     return batches
+
+
+def _ordered(lengths: NDArray[np.int64], prefixes: Prefixes | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows from the longest to the shortest, groups undivided, and what each shares with its group."""
+    if prefixes is None:
+        order = np.argsort(-lengths, kind="stable")
+        return order, np.zeros(len(order), dtype=np.int64)
+    longest = np.zeros(int(prefixes.group.max(initial=0)) + 1, dtype=np.int64)
+    np.maximum.at(longest, prefixes.group, lengths)
+    order = np.lexsort((-lengths, prefixes.group, -longest[prefixes.group]))
+    return order, prefixes.length[order]
+
+
+def _new(order: NDArray[np.int64], shared: NDArray[np.int64], prefixes: Prefixes | None) -> NDArray[np.int64]:
+    """Return the shared tokens that come with each row: those of its group, with the first row of it."""
+    if prefixes is None:
+        return shared
+    group = prefixes.group[order]
+    first = np.ones(len(group), dtype=bool)
+    first[1:] = group[1:] != group[:-1]
+    return np.where(first, shared, 0)

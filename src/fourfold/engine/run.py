@@ -51,7 +51,7 @@ class LocalRunner:
 
     def outputs(self, window: Batch) -> Iterator[tuple[NDArray[np.int64], Any]]:
         """Yield the rows of each batch of a window with their output, longest texts first."""
-        pending = plan(window.lengths, self.budget)[::-1]
+        pending = plan(window.lengths, self.budget, window.prefixes)[::-1]
         while pending:
             rows = pending.pop()
             batch = window.take(rows)
@@ -61,7 +61,7 @@ class LocalRunner:
             except Exception as error:
                 if len(rows) == 1 or not self.backend.out_of_memory(error):
                     raise
-                smaller = plan(window.lengths[rows], _within(self.budget, batch).halved())
+                smaller = plan(batch.lengths, _within(self.budget, batch).halved(), batch.prefixes)
                 self.budget = self.budget.halved()
                 pending.extend(rows[part] for part in reversed(smaller))
                 continue

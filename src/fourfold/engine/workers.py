@@ -227,7 +227,7 @@ class PoolRunner:
         """
         number = itertools.count()
         for start, window in prepared:
-            batches = deque(plan(window.lengths, self._shared_out(window)))
+            batches = deque(plan(window.lengths, self._shared_out(window), window.prefixes))
             while batches:
                 some = [batches.popleft()]
                 while batches and len(some) < self._group() and self._fits(some, batches[0]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -173,6 +173,7 @@ class WindowBatch:
 
     tokens: Tokens
     spans: list[Ranges]
+    prefixes: ClassVar[None] = None
 
     def __len__(self) -> int:
         return len(self.tokens)

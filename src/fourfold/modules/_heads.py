@@ -53,6 +53,7 @@ class _OneState(TorchFunctionMode):
         self.attentions = 0
         self._ids, self._pad_id = ids, pad_id
         self._segments = Segments.from_offsets(packing.offsets_on(ids.device))
+        self._texts = packing.texts_on(ids.device)
         # The state of a text without tokens is made up by the head's own operation.
         self._thin = thin if (packing.lengths > 0).all() else None
         self._kept: Tensor | None = None  # the tokens that are left, once the others are
@@ -62,7 +63,7 @@ class _OneState(TorchFunctionMode):
         self.attentions += 1
         if self._thin is None or self.attentions < self._thin.layers:
             return attended
-        self._kept = self._last() if self._thin.last else self._segments.first
+        self._kept = self._last()[self._texts] if self._thin.last else self._segments.first
         return attended.index_select(1, self._kept)
 
     def __torch_function__(
@@ -111,7 +112,8 @@ class _OneState(TorchFunctionMode):
             return None
         if first:
             return pooling.cls(states[0], self._segments)
-        return pooling.last(states[0], replace(self._segments, last=self._last()))
+        ends = replace(self._segments, last=self._last()[self._texts], count=self._segments.count[self._texts])
+        return pooling.last(states[0], ends)
 
     def _last(self) -> Tensor:
         """Return the place of each text's last token that does not pad, as transformers' heads of decoders count.
@@ -147,7 +149,7 @@ def ends(packing: Packing, device: torch.device) -> Tensor:
     """
     if (packing.lengths == 0).any():
         raise InputError("an input has no tokens, so that a language model has nothing to go on; leave empty texts out")
-    return packing.offsets_on(device)[1:].long() - 1
+    return packing.offsets_on(device)[1:].long()[packing.texts_on(device)] - 1
 
 
 @contextlib.contextmanager

@@ -86,8 +86,7 @@ def _mask(**kwargs: Any) -> Any:
     zero = torch.zeros((), dtype=torch.long, device=device)
     # What the longest text may attend to holds for all, since windows are relative; it lies at its own place in the
     # batch.
-    row = int(packing.lengths.argmax())
-    start = int(packing.offsets[row])
+    start = packing.whole.start
     allowed = window_of(lambda q, k: function(zero, zero, q + start, k + start), packing.longest, device)
     return _Allowed(allowed, packing)
 
@@ -116,8 +115,7 @@ def _attention(
         causal = getattr(module, "is_causal", False) if is_causal is None else is_causal
         window = CAUSAL if causal else FULL
     if isinstance(window, Window) and varlen_fits(query, window, dropout):
-        offsets = packing.offsets_on(query.device)
-        attended = varlen(query, key, value, offsets, packing.longest, window, scaling)
+        attended = varlen(query, key, value, packing, window, scaling)
     else:
         attended = grouped(query, key, value, packing, window, scaling, dropout)
     see = _seen_by.get()

@@ -52,13 +52,13 @@ class Routed(Tokens):
         counts = [len(rows) for _, rows, _ in parts]
         tokens = Tokens.joined([tokens for _, _, tokens in parts])
         way = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
-        whole = cls(tokens.ids, tokens.offsets, tokens.type_ids, ways, way)
+        whole = cls(tokens.ids, tokens.offsets, tokens.type_ids, ways=ways, way=way)
         return whole if len(parts) == 1 else whole.take(np.argsort(np.concatenate([rows for _, rows, _ in parts])))
 
     def take(self, rows: NDArray[np.int64]) -> Routed:
         """Return the given rows, packed anew in the given order."""
         taken = super().take(rows)
-        return Routed(taken.ids, taken.offsets, taken.type_ids, self.ways, self.way[rows])
+        return Routed(taken.ids, taken.offsets, taken.type_ids, ways=self.ways, way=self.way[rows])
 
     def by_way(self) -> Iterator[tuple[Way, NDArray[np.int64]]]:
         """Yield each way that some row goes, with the numbers of its rows."""

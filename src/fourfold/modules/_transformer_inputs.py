@@ -10,7 +10,7 @@ import torch
 
 from fourfold.containers import Tokens
 from fourfold.errors import InputError
-from fourfold.modules import _modalities, _packed, _processing, _processor, _query_expansion
+from fourfold.modules import _modalities, _packed, _processing, _processor, _query_expansion, _shared_prefix
 from fourfold.modules._base import Features, InputModule
 from fourfold.ops.attention import Packing
 from fourfold.ops.linear import runs_plain, steady_rows
@@ -18,6 +18,7 @@ from fourfold.text import messages
 from fourfold.text.chat import ChatTemplate
 from fourfold.text.inputs import check_texts
 from fourfold.text.modality import Modality, format_modality, raise_unsupported_modality_error
+from fourfold.text.prefixes import laid_out
 from fourfold.text.prompts import prepend
 from fourfold.text.samples import Samples, sort_samples
 from fourfold.text.tokenizer import FastTokenizer
@@ -38,6 +39,7 @@ class TransformerInputs(InputModule):
     max_seq_length: int | None
     query_expansion: Any
     _first: int  # position of a text's first token
+    _shares: bool | None  # whether what texts begin with may run once; None until it is asked
 
     @property
     def processor(self) -> Any:
@@ -79,6 +81,10 @@ class TransformerInputs(InputModule):
             self._chat = ChatTemplate(self.processor, self._tokenise_rendered, wanted)
         return self._chat
 
+    def _reads_ends(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether texts run packed with these arguments, and only the last token of each is read."""
+        raise NotImplementedError
+
     def _takes_media(self) -> bool:
         return any(kind in _MEDIA or isinstance(kind, tuple) for kind in self.modality_config)
 
@@ -113,7 +119,21 @@ class TransformerInputs(InputModule):
         length = self._length(options, kwargs)
         length = self.max_seq_length if length is None else length
         if "message" not in self.modality_config:
-            return self._fast_tokenizer().encode(prepend(prompt, self._texts(inputs)), length)
+            tokens = self._fast_tokenizer().encode(prepend(prompt, self._texts(inputs)), length)
+        else:
+            tokens = self._tokenised_chats(inputs, prompt, length, options, kwargs)
+        if "token_type_ids" not in self.tokenizer.model_input_names:
+            tokens = replace(tokens, type_ids=None)
+        return _shared_prefix.with_prefixes(self, tokens) if self._reads_ends(kwargs) else tokens
+
+    def _tokenised_chats(
+        self,
+        inputs: list[Any],
+        prompt: str | None,
+        length: int | None,
+        options: _processing.Options,
+        kwargs: Mapping[str, Any],
+    ) -> Tokens:
         chats = self._chats(sort_samples(inputs, self.modalities), prompt, options, kwargs)
         tokens = self._tokenise_rendered(self.input_formatter.render(chats, options.chat_template), length)
         if not options.restore_suffix:
@@ -274,15 +294,18 @@ class TransformerInputs(InputModule):
         Returns:
             ``input_ids`` and ``position_ids`` int64 ``[1, tokens]``, ``cu_seq_lens_q`` and ``cu_seq_lens_k`` int32
             ``[rows + 1]``, ``max_length_q`` and ``max_length_k``, and ``packing``, their layout. On a CPU some filling
-            may follow the last text, so that few batch sizes occur.
+            may follow the last text, so that few batch sizes occur. What texts share, by ``tokens.prefixes``, is a row
+            of its own.
         """
+        laid = laid_out(tokens)
+        if laid is not None:
+            tokens = laid.tokens
         count = len(tokens.ids)
-        if "token_type_ids" not in self.tokenizer.model_input_names:
-            tokens = replace(tokens, type_ids=None)
         # In training no size repeats often enough for it to matter, and the filling would cost a backward pass.
         steady = self.model.device.type == "cpu" and not torch.is_grad_enabled()
         filled = steady_rows(count) if steady and not runs_plain(count, self.model.dtype) else count
-        packing = Packing(tokens.offsets, filled - count)
+        after, texts = (None, None) if laid is None else (laid.after, laid.texts)
+        packing = Packing(tokens.offsets, filled - count, after, texts)
         features: Features = _packed.features(self.model, tokens, packing, self._first)
         return self._finish(features, self._text_modality, prompt, self._options(kwargs.get("processing_kwargs")))
 

@@ -18,6 +18,7 @@ from fourfold.modules import (
     _processing,
     _processor,
     _query_expansion,
+    _shared_prefix,
     _vocabulary,
 )
 from fourfold.modules._base import Features
@@ -216,6 +217,18 @@ class Transformer(TransformerInputs, TransformerFolder):
             or self._options(kwargs.get("processing_kwargs")).logits_to_keep == 1
         )
 
+    def _reads_ends(self, kwargs: Mapping[str, Any]) -> bool:
+        if self.config.output_hidden_states or not self.packs(kwargs):
+            return False
+        return self.transformer_task == "text-generation" or (self._thinning is not None and self._thinning.last)
+
+    def shares_prefixes(self) -> bool:
+        """Whether what several texts begin with may run once; found out by numbers when it is first asked."""
+        if self._shares is None:
+            vocabulary, pad_id = self.config.get_text_config().vocab_size, self.tokenizer.pad_token_id or 0
+            self._shares = _shared_prefix.same_numbers(self, vocabulary, pad_id)
+        return self._shares
+
     @property
     def unpad_inputs(self) -> bool | None:
         """What was asked for: True packs, False pads, None let a numerical check decide."""
@@ -233,6 +246,7 @@ class Transformer(TransformerInputs, TransformerFolder):
         masked = self._packs and self.transformer_task == "fill-mask"
         self._defers = masked and _vocabulary.can_be_left_out(self.model, self._first, vocabulary)
         self._thinning = None
+        self._shares = None
         if self._packs and self.transformer_task == "sequence-classification":
             self._thinning = _heads.thinning(self.model, self._first, vocabulary, self.tokenizer.pad_token_id or 0)
 

@@ -1,5 +1,8 @@
 """Attention over a packed batch: every text attends to itself only, and nothing is computed on padding.
 
+Where texts begin alike, and attention looks back only, what they share may be a row of its own, which stands before
+theirs.
+
 Two ways give the same numbers. :func:`grouped` (any device, any dtype, any mask) runs texts of equal length together
 through ``scaled_dot_product_attention`` without a padding mask. :func:`varlen` (CUDA, half precision) gives the whole
 batch to the variable-length kernel of torch.
@@ -11,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from fourfold.containers import offsets_of, runs_of
 from fourfold.ops import banded
 
 UNLIMITED = -1
@@ -52,11 +56,17 @@ class Window:
         """Whether a token attends to all before it and none after."""
         return self.left == UNLIMITED and self.right == 0
 
-    def mask(self, length: int, device: torch.device) -> Tensor:
-        """Return the window as a boolean ``[length, length]``, True where attention is allowed."""
-        index = torch.arange(length, device=device)
-        ahead = index[None, :] - index[:, None]
-        allowed = torch.ones(length, length, dtype=torch.bool, device=device)
+    def mask(self, length: int, device: torch.device, before: int = 0) -> Tensor:
+        """Return the window as a boolean ``[length, before + length]``, True where attention is allowed.
+
+        Args:
+            length: Tokens that attend.
+            device: Where the mask is made.
+            before: Tokens of the text that come before them, and are attended to.
+        """
+        index = torch.arange(before + length, device=device)
+        ahead = index[None, :] - index[before:, None]
+        allowed = torch.ones_like(ahead, dtype=torch.bool)
         if self.left != UNLIMITED:
             allowed &= ahead >= -self.left
         if self.right != UNLIMITED:
@@ -92,45 +102,86 @@ def window_of(allowed: Callable[[Tensor, Tensor], Tensor], length: int, device: 
     return window.clipped(length)
 
 
-@dataclass
-class Packing:
-    """How a packed batch is laid out.
+class Run(NamedTuple):
+    """Neighbours of equal length, which attend together.
 
     Attributes:
-        offsets: int64 ``[rows + 1]``, where each text begins.
-        filling: Tokens after the last text that belong to none, and whose numbers nobody reads.
+        start: The first token.
+        rows: Their number.
+        length: Tokens of each.
+        shared: Tokens that come before those of every row, and stand elsewhere.
+    """
+
+    start: int
+    rows: int
+    length: int
+    shared: slice
+
+    @property
+    def before(self) -> int:
+        """Number of tokens that come before those of every row."""
+        return self.shared.stop - self.shared.start
+
+
+@dataclass
+class Packing:
+    """How a packed batch is laid out: in rows, each a text or what texts begin with.
+
+    Attributes:
+        offsets: int64 ``[rows + 1]``, where each row begins.
+        filling: Tokens after the last row that belong to none, and whose numbers nobody reads.
+        after: int64 ``[rows]``, the row whose tokens come before those of a row, -1 where none do; None is -1 for all.
+        texts: int64 ``[texts]``, the rows that are texts, in the order of the batch; None is all.
     """
 
     offsets: NDArray[np.int64]
     filling: int = 0
-    _masks: dict[tuple[Window, int], Tensor] = field(default_factory=dict, repr=False)
+    after: NDArray[np.int64] | None = None
+    texts: NDArray[np.int64] | None = None
+    _masks: dict[tuple[Window, int, int], Tensor] = field(default_factory=dict, repr=False)
     _offsets: dict[torch.device, Tensor] = field(default_factory=dict, repr=False)
+    _keys: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Number of tokens of each text."""
+        """Number of tokens of each row."""
         return np.diff(self.offsets)
 
     @cached_property
-    def longest(self) -> int:
-        """Length of the longest text."""
-        return int(self.lengths.max(initial=0))
+    def before(self) -> NDArray[np.int64]:
+        """Number of tokens that come before those of each row."""
+        if self.after is None:
+            return np.zeros(len(self.lengths), dtype=np.int64)
+        return np.where(self.after < 0, 0, self.lengths[self.after])
 
     @cached_property
-    def groups(self) -> list[tuple[int, int, int]]:
-        """Neighbours of equal length, as (first token, number of texts, their length); one run each if sorted."""
+    def longest(self) -> int:
+        """Length of the longest row, with what comes before it."""
+        return int((self.lengths + self.before).max(initial=0))
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Neighbours of equal length after the same tokens; one run a length if the rows are sorted."""
+        after = [-1] * len(self.lengths) if self.after is None else self.after.tolist()
         runs, start = [], 0
-        for length, run in groupby(self.lengths.tolist()):
+        for (length, row), run in groupby(zip(self.lengths.tolist(), after, strict=True)):
             count = sum(1 for _ in run)
             if length:
-                runs.append((start, count, length))
+                shared = slice(0, 0) if row < 0 else slice(int(self.offsets[row]), int(self.offsets[row + 1]))
+                runs.append(Run(start, count, length, shared))
             start += count * length
         return runs
 
     @cached_property
+    def whole(self) -> slice:
+        """Where the longest text stands whole, with what comes before it; a batch is laid out so that it does."""
+        row = int((self.lengths + self.before).argmax())
+        return slice(int(self.offsets[row] - self.before[row]), int(self.offsets[row + 1]))
+
+    @cached_property
     def positions(self) -> NDArray[np.int64]:
         """Place of every token within its text, from 0; 0 for filling."""
-        places = np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], self.lengths)
+        places = np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1] - self.before, self.lengths)
         return np.concatenate([places, np.zeros(self.filling, dtype=places.dtype)]) if self.filling else places
 
     def offsets_on(self, device: torch.device) -> Tensor:
@@ -139,14 +190,28 @@ class Packing:
             self._offsets[device] = torch.from_numpy(self.offsets).to(device, torch.int32)
         return self._offsets[device]
 
-    def mask(self, window: Window, length: int, device: torch.device) -> Tensor:
+    def texts_on(self, device: torch.device) -> Tensor | slice:
+        """Return which rows are texts, as an index."""
+        return slice(None) if self.texts is None else torch.from_numpy(self.texts).to(device)
+
+    def keys_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the tokens whose keys each row attends to, row by row, and int32 offsets of the rows among them."""
+        if self._keys is None or self._keys[0].device != device:
+            after = np.full(len(self.lengths), -1) if self.after is None else self.after
+            starts = np.stack([np.where(after < 0, 0, self.offsets[after]), self.offsets[:-1]], axis=1)
+            index = runs_of(starts.ravel(), np.stack([self.before, self.lengths], axis=1).ravel())
+            offsets = torch.from_numpy(offsets_of(self.before + self.lengths))
+            self._keys = (torch.from_numpy(index).to(device), offsets.to(device, torch.int32))
+        return self._keys
+
+    def mask(self, window: Window, length: int, device: torch.device, before: int = 0) -> Tensor:
         """Return a window's boolean mask, made once a batch; near the diagonal only where the text is long enough."""
-        key = (window, length)
+        key = (window, length, before)
         if key not in self._masks:
             self._masks[key] = (
                 banded.band_mask(length, window.left, window.right, device)
-                if window.is_band and banded.pays(length, window.left, window.right)
-                else window.mask(length, device)
+                if not before and window.is_band and banded.pays(length, window.left, window.right)
+                else window.mask(length, device, before)
             )
         return self._masks[key]
 
@@ -177,16 +242,16 @@ def grouped(
     heads, tokens, size = query.shape[1:]
     outputs = []
     shared = key.shape[1] != heads
-    for start, count, length in packing.groups:
-        q, k, v = (_texts(states, start, count, length) for states in (query, key, value))
-        mask, causal = _mask_for(packing, window, length, query.device)
+    for run in packing.runs:
+        q, k, v = _texts(query, run), _whole_texts(key, run), _whole_texts(value, run)
+        mask, causal = _mask_for(packing, window, run, query.device)
         if mask is not None and mask.ndim == 4 and isinstance(window, Window):
             out = banded.banded(q, k, v, window.left, window.right, mask, scale, dropout)
         else:
             out = functional.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=shared
             )
-        outputs.append(out.transpose(1, 2).reshape(count * length, heads, value.shape[-1]))
+        outputs.append(out.transpose(1, 2).reshape(run.rows * run.length, heads, value.shape[-1]))
     if packing.filling:
         outputs.append(query.new_zeros(packing.filling, heads, value.shape[-1]))
     if len(outputs) == 1:
@@ -194,23 +259,31 @@ def grouped(
     return torch.cat(outputs).unsqueeze(0) if outputs else query.new_empty(1, tokens, heads, size)
 
 
-def _texts(states: Tensor, start: int, count: int, length: int) -> Tensor:
-    """View ``[1, heads, tokens, size]`` as the texts of one group, ``[texts, heads, length, size]``, without a copy."""
-    group = states[0, :, start : start + count * length]
-    return group.unflatten(1, (count, length)).transpose(0, 1)
+def _texts(states: Tensor, run: Run) -> Tensor:
+    """View ``[1, heads, tokens, size]`` as the rows of a run, ``[rows, heads, length, size]``, without a copy."""
+    group = states[0, :, run.start : run.start + run.rows * run.length]
+    return group.unflatten(1, (run.rows, run.length)).transpose(0, 1)
 
 
-def _mask_for(
-    packing: Packing, window: Window | Tensor, length: int, device: torch.device
-) -> tuple[Tensor | None, bool]:
+def _whole_texts(states: Tensor, run: Run) -> Tensor:
+    """Return the rows of a run with what comes before them, ``[rows, heads, before + length, size]``."""
+    own = _texts(states, run)
+    if not run.before:
+        return own
+    shared = states[:, :, run.shared].expand(run.rows, -1, -1, -1)
+    return torch.cat([shared, own], dim=2)
+
+
+def _mask_for(packing: Packing, window: Window | Tensor, run: Run, device: torch.device) -> tuple[Tensor | None, bool]:
+    whole = run.before + run.length
     if isinstance(window, Tensor):
-        return window[:length, :length], False
-    window = window.clipped(length)
+        return window[run.before : whole, :whole], False
+    window = window.clipped(whole)
     if window.is_full:
         return None, False
-    if window.is_causal:
+    if window.is_causal and not run.before:
         return None, True
-    return packing.mask(window, length, device), False
+    return packing.mask(window, run.length, device, run.before), False
 
 
 def varlen_fits(query: Tensor, window: Window | Tensor, dropout: float) -> bool:
@@ -235,17 +308,23 @@ def _varlen_kernel() -> Callable[..., Any] | None:
     return varlen_attn
 
 
-def varlen(
-    query: Tensor, key: Tensor, value: Tensor, offsets: Tensor, longest: int, window: Window, scale: float | None
-) -> Tensor:
-    """Attend within each text of a packed batch by torch's variable-length kernel; shapes as in :func:`grouped`."""
+def varlen(query: Tensor, key: Tensor, value: Tensor, packing: Packing, window: Window, scale: float | None) -> Tensor:
+    """Attend within each text of a packed batch by torch's variable-length kernel; shapes as in :func:`grouped`.
+
+    Where a text has more keys than queries, the kernel takes the queries for its last tokens.
+    """
     kernel = _varlen_kernel()
     if kernel is None:
         raise RuntimeError("varlen was called where varlen_fits is False. This is a bug.")
     heads = query.shape[1]
     if key.shape[1] != heads:
         key, value = (states.repeat_interleave(heads // states.shape[1], dim=1) for states in (key, value))
-    flat = [states[0].transpose(0, 1).contiguous() for states in (query, key, value)]
+    queries, keys, values = (states[0].transpose(0, 1).contiguous() for states in (query, key, value))
+    offsets = key_offsets = packing.offsets_on(query.device)
+    if packing.after is not None:
+        index, key_offsets = packing.keys_on(query.device)
+        keys, values = keys[index], values[index]
     limits = (window.left, window.right)
-    out = kernel(*flat, offsets, offsets, longest, longest, scale=scale, window_size=limits)
+    longest = (int(packing.lengths.max(initial=0)), packing.longest)
+    out = kernel(queries, keys, values, offsets, key_offsets, *longest, scale=scale, window_size=limits)
     return out.unsqueeze(0)
