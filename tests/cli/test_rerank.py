@@ -40,6 +40,19 @@ def test_json(model, file, capsys):
     assert [hit["text"] for hit in hits] == [DOCUMENTS[hit["corpus_id"]] for hit in hits]
 
 
+def test_the_best_passage_of_long_documents(model, tmp_path, capsys):
+    long = "the long text of the world. " * 60 + "A document. " * 40
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in [*DOCUMENTS, long]))
+    assert main(["rerank", "the query", str(path), "-m", model, "--passages", "--json"]) == 0
+    hits = json.loads(capsys.readouterr().out)
+    wanted = CrossEncoder(model, device="cpu").rank_passages("the query", [*DOCUMENTS, long], return_documents=True)
+    assert hits == [{**hit, "score": pytest.approx(hit["score"])} for hit in wanted]
+    assert main(["rerank", "the query", str(path), "-m", model, "--passages", "-k", "1"]) == 0
+    passage = wanted[0]["text"][wanted[0]["start"] : wanted[0]["stop"]]
+    assert capsys.readouterr().out.split(maxsplit=1)[1].strip()[:20] == passage[:20]
+
+
 def test_json_lines_and_one_text(model, tmp_path, capsys):
     path = tmp_path / "documents.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in DOCUMENTS))

@@ -194,3 +194,72 @@ def test_ties_keep_their_order_and_text_is_given_back(model):
     same = [hit["corpus_id"] for hit in hits if hit["text"] == "b"]
     assert same == [0, 2, 3]
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+
+
+# -- passages ----------------------------------------------------------------------------------------------------------
+
+LONG = ["the short text", "First of all the world. " * 30 + "A document. " * 20, "", "x " * 90]
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "qwen3"])
+@pytest.mark.parametrize("options", [{}, {"size": 12, "overlap": 4}, {"prompt": "the query: "}], ids=str)
+def test_a_document_is_worth_its_best_passage(architecture, options):
+    model = tiny("cross", architecture)
+    model.max_seq_length = 40
+    hits = model.rank_passages("the query", LONG, return_documents=True, **options)
+    given = {name: value for name, value in options.items() if name == "prompt"}
+    assert sorted(hit["corpus_id"] for hit in hits) == [0, 1, 2, 3]
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+    uncut = tiny("cross", architecture)
+    for hit in hits:
+        document = LONG[hit["corpus_id"]]
+        assert hit["text"] == document
+        passage = document[hit["start"] : hit["stop"]]
+        # nothing of the passage is cut
+        assert uncut.predict(("the query", passage), **given) == pytest.approx(hit["score"], abs=PACKED)
+        if hit["corpus_id"] in (0, 2):
+            assert passage == document
+    best = max(hits, key=lambda hit: hit["score"])
+    assert model.rank_passages("the query", LONG, top_k=1, **options) == [
+        {key: value for key, value in best.items() if key != "text"}
+    ]
+
+
+def test_every_passage_counts_and_the_largest_score_wins(monkeypatch):
+    model, seen = tiny("cross"), []
+    model.max_seq_length = 30
+
+    def predict(inputs, **options):
+        seen.extend(inputs)
+        return np.array([len(text) + (1000 if "needle" in text else 0) for _, text in inputs], dtype=np.float32)
+
+    monkeypatch.setattr(model, "predict", predict)
+    hay = "some words of hay. " * 40
+    hits = model.rank_passages("the query", [hay, hay + "a needle. " + hay, "text"], batch_size=3)
+    assert [hit["corpus_id"] for hit in hits] == [1, 0, 2]
+    assert "needle" in (hay + "a needle. " + hay)[hits[0]["start"] : hits[0]["stop"]]
+    assert " ".join(text for _, text in seen[: len(seen) // 3]) in hay
+    assert {query for query, _ in seen} == {"the query"}
+
+
+@pytest.mark.parametrize(
+    ("query", "documents", "options", "said"),
+    [
+        ("the query", ["a", None], {}, "position 1"),
+        ("the query " * 100, ["a"], {}, "no room"),
+        ("the query", ["a"], {"size": 10_000}, "at most"),
+        ("the query", ["a"], {"size": 0}, "size"),
+        ("the query", ["a"], {"overlap": -1}, "overlap"),
+    ],
+    ids=str,
+)
+def test_passages_that_cannot_be_made(model, query, documents, options, said):
+    with pytest.raises(InputError, match=said):
+        model.rank_passages(query, documents, **options)
+
+
+def test_no_documents_have_no_passages(model, tmp_path):
+    assert model.rank_passages("the query", []) == []
+    several = CrossEncoder(str(checkpoint("bert", tmp_path, head="labels", num_labels=3)), device="cpu")
+    with pytest.raises(InputError, match="one label"):
+        several.rank_passages("the query", ["a"])

@@ -13,6 +13,7 @@ from tests.support import outcome, read_json
 from tests.tolerances import PACKED
 
 from fourfold import CrossEncoder
+from fourfold.errors import InputError
 from fourfold.testing import ARCHITECTURES, WIDTH, checkpoint, tiny, tiny_folder
 
 PAIRS = [
@@ -240,14 +241,37 @@ def test_every_member_and_argument(st):
     assert theirs - set(inspect.signature(CrossEncoder).parameters) <= {"args", "kwargs"}
 
 
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "qwen3"])
+@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("truncation", ["only_second", "only_first", "longest_first"])
-def test_which_text_is_cut(st, truncation):
-    pairs = [("the query " * 8, "a document of the world " * 40), ("short", "x")]
+def test_which_text_is_cut(st, architecture, side, truncation):
+    pairs = [("the query " * 8, "a document of the world " * 40), ("short", "x"), ("", "")]
+    pairs.append(("the query", "a long one " * 18))
+    if truncation == "only_first":
+        pairs = [pair[::-1] for pair in pairs]
+    options = {"processing_kwargs": {"text": {"truncation": truncation}}}
+    ours, theirs = both(st, tiny_folder("cross", architecture), max_length=60)
+    for model in (ours, theirs):
+        model.tokenizer.truncation_side = side
+    if architecture == "qwen3":
+        pairs.remove(("", ""))
+    assert ours[0].tokenises(options)
+    assert_same(ours.predict(pairs, **options), theirs.predict(pairs, **options))
+
+
+@pytest.mark.parametrize("truncation", ["only_second", "only_first"])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_text_that_is_never_cut_and_too_long(st, truncation, place):
+    pairs = [("x", "y"), ("z", "")]
+    pairs.insert(place, ("the query of the world " * 30, "a document"))
     if truncation == "only_first":
         pairs = [pair[::-1] for pair in pairs]
     options = {"processing_kwargs": {"text": {"truncation": truncation}}}
     ours, theirs = both(st, tiny_folder("cross", "bert"), max_length=60)
-    assert_same(ours.predict(pairs, **options), theirs.predict(pairs, **options))
+    with pytest.raises(InputError, match="begins 'the query of the world"):
+        ours.predict(pairs, **options)
+    with pytest.raises(BaseException, match="too short"):
+        theirs.predict(pairs, **options)
 
 
 # -- rank --------------------------------------------------------------------------------------------------------------

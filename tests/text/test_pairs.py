@@ -1,5 +1,8 @@
 """Pairs whose texts are tokenised once, beside what the tokenizer makes of each pair."""
 
+import contextlib
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 from tests.support import byte_level, metaspace, wordpiece
 from tokenizers import Tokenizer, processors
 
+from fourfold.errors import InputError
 from fourfold.text.pairs import PairLayout, longest_first
 from fourfold.text.tokenizer import FastTokenizer
 
@@ -70,6 +74,36 @@ def test_any_pairs_are_what_the_tokenizer_makes_of_each(pairs, kind, max_length,
         part = slice(got.offsets[row], got.offsets[row + 1])
         assert got.ids[part].tolist() == one.ids
         assert types[part].tolist() == one.type_ids
+
+
+@given(
+    pairs=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8),
+    kind=st.sampled_from(sorted(KINDS)),
+    max_length=st.integers(5, 40),
+    side=st.sampled_from(["left", "right"]),
+    cut=st.sampled_from(["only_first", "only_second"]),
+)
+def test_one_text_alone_is_cut_as_the_tokenizer_cuts_it(pairs, kind, max_length, side, cut):
+    tokenizer = FastTokenizer(MADE[kind], truncation_side=side)
+    base = Tokenizer.from_str(MADE[kind].to_str())
+    base.enable_truncation(max_length, strategy=cut, direction=side)
+    clean = [tuple(text.replace("\ud800", "\ufffd") for text in pair) for pair in pairs]
+    wanted = []
+    with contextlib.suppress(Exception):  # a plain one, if a text is too short to be cut
+        wanted += [base.encode(*pair).ids for pair in clean]
+    if not wanted:
+        with pytest.raises(InputError, match=f"truncation='{cut}'"):
+            tokenizer.encode(pairs, max_length, cut)
+        return
+    got = tokenizer.encode(pairs, max_length, cut)
+    assert [got.ids[a:b].tolist() for a, b in itertools.pairwise(got.offsets.tolist())] == wanted
+
+
+def test_a_single_text_has_no_second_one_to_cut():
+    tokenizer = FastTokenizer(wordpiece())
+    assert len(tokenizer.encode(["the fox"], 20, "only_second")) == 1
+    with pytest.raises(InputError, match="short enough"):
+        tokenizer.encode(["the fox " * 30], 20, "only_second")
 
 
 @given(first=st.integers(0, 30), second=st.integers(0, 30), room=st.integers(0, 40))

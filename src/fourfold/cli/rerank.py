@@ -22,7 +22,12 @@ def rerank(
         str, Option("--model", "-m", help=f"cross encoder, a folder or hub name; default: {USUAL}")
     ] = USUAL,
     top_k: Annotated[int | None, Option("--top-k", "-k", min=1, help="show at most this many; default: all")] = None,
-    as_json: Annotated[bool, Option("--json", help="print an array of objects: corpus_id, score, text")] = False,
+    passages: Annotated[
+        bool, Option("--passages", help="score long documents by their best passage, not their beginning")
+    ] = False,
+    as_json: Annotated[
+        bool, Option("--json", help="print an array of objects: corpus_id, score, text (start, stop)")
+    ] = False,
 ) -> None:
     """Read the query together with each document, and sort the documents by the model's score.
 
@@ -35,9 +40,12 @@ def rerank(
     import fourfold
 
     scorer = fourfold.load(model, family="cross")
-    hits = scorer.rank(query, documents, top_k=top_k, return_documents=True, show_progress_bar=sys.stderr.isatty())
+    rank = scorer.rank_passages if passages else scorer.rank
+    hits = rank(query, documents, top_k=top_k, return_documents=True, show_progress_bar=sys.stderr.isatty())
     if as_json:
         sys.stdout.write(json.dumps(hits, ensure_ascii=False, indent=2) + "\n")
         return
     room = shutil.get_terminal_size((100, 24)).columns - 10
-    sys.stdout.writelines(f"{hit['score']:8.4f}  {fit(hit['text'], room).rstrip()}\n" for hit in hits)
+    sys.stdout.writelines(
+        f"{hit['score']:8.4f}  {fit(hit['text'][hit.get('start') : hit.get('stop')], room).rstrip()}\n" for hit in hits
+    )

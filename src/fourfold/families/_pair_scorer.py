@@ -51,3 +51,9 @@ class PairScorer:
     ) -> list[dict[str, Any]]:
         """Sort documents by how well they answer a query, the best first; see ``CrossEncoder.rank``."""
         return self._model.rank(query, documents, show_progress_bar=show_progress_bar, **options)
+
+    def rank_passages(
+        self, query: str, documents: Sequence[str], *, show_progress_bar: bool = False, **options: Any
+    ) -> list[dict[str, Any]]:
+        """Sort documents of any length by the best of their passages; see ``CrossEncoder.rank_passages``."""
+        return self._model.rank_passages(query, documents, show_progress_bar=show_progress_bar, **options)

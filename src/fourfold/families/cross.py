@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fourfold.engine.workers import WorkerPool
 from fourfold.errors import InputError
-from fourfold.families import _cross_predict, _encoding
+from fourfold.families import _cross_predict, _cross_rank, _encoding
 from fourfold.families._cross_arguments import older_init_arguments, older_predict_arguments, older_rank_arguments
 from fourfold.families._model import BaseModel, Loaded, ModelOptions, shows_model_options
 from fourfold.families._precision import keep_in_float32
@@ -273,8 +273,7 @@ class CrossEncoder(BaseModel):
         Raises:
             InputError: If the model has several labels, or an input is unusable.
         """
-        if self.num_labels != 1:
-            raise InputError(f"rank needs a model with one label, this one has {self.num_labels}; use predict")
+        _cross_rank.check_ranks(self)
         scores = self.predict(
             inputs=[[query, document] for document in documents],
             prompt_name=prompt_name,
@@ -286,12 +285,43 @@ class CrossEncoder(BaseModel):
             pool=pool,
             chunk_size=chunk_size,
         )
-        best = sorted(enumerate(scores.tolist()), key=lambda hit: -hit[1])[:top_k]
-        hits: list[dict[str, Any]] = [{"corpus_id": number, "score": score} for number, score in best]
-        if return_documents:
-            for hit in hits:
-                hit["text"] = documents[hit["corpus_id"]]
-        return hits
+        return _cross_rank.best_first(scores.tolist(), documents, top_k, return_documents)
+
+    def rank_passages(
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        return_documents: bool = False,
+        *,
+        size: int | None = None,
+        overlap: int = 0,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Sort documents of any length by the best of their passages, where :meth:`rank` reads their beginning.
+
+        A document that fits beside the query is one passage, exactly as it is. Its score is the largest of its
+        passages': MaxP of Dai and Callan 2019, arXiv:1905.09217.
+
+        Args:
+            query: The query.
+            documents: The documents.
+            top_k: How many to return; None returns all.
+            return_documents: Whether each result holds its document too.
+            size: Most tokens of a passage; None is what the query leaves of ``max_seq_length``.
+            overlap: Most tokens of a passage that the next one repeats.
+            **options: Other arguments of :meth:`predict`.
+
+        Returns:
+            A dictionary for each document: ``corpus_id``, its position; ``score``, a float; ``text`` if asked for;
+            ``start`` and ``stop``, where the best passage is in it.
+
+        Raises:
+            InputError: If the model has several labels, a document is no string, or the query leaves no room.
+        """
+        return _cross_rank.rank_passages(
+            self, query, documents, top_k, return_documents, size=size, overlap=overlap, options=options
+        )
 
     def is_singular_input(self, inputs: Any) -> bool:
         """Whether :meth:`predict` takes ``inputs`` as one input rather than a batch."""

@@ -6,13 +6,14 @@ import inspect
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from fourfold.errors import InputError
 from fourfold.notices import warn_once
 from fourfold.text.messages import Conversation
+from fourfold.text.pairs import Cut
 from fourfold.text.samples import Samples
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,8 @@ class Options:
         chat_template: Variables of the chat template and arguments of ``apply_chat_template``.
         logits_to_keep: How many last positions a causal model computes logits for; 0 is all.
         restore_suffix: Whether a cut conversation gets its template's ending back.
-        plain: Whether ``text`` and ``common`` say nothing but a length: then texts can be tokenised apart and packed.
+        plain: Whether ``text`` and ``common`` say nothing but a length, and which text of a pair is cut: then texts can
+            be tokenised apart and packed.
     """
 
     common: dict[str, Any] = field(default_factory=dict)
@@ -51,6 +53,12 @@ class Options:
     logits_to_keep: int = 1
     restore_suffix: bool = True
     plain: bool = True
+
+    @property
+    def cut(self) -> Cut:
+        """Which text of a pair that is too long is cut."""
+        cut = self.text.get("truncation")
+        return cut if cut in ("only_first", "only_second") else "longest_first"
 
 
 def check_keys(given: Mapping[str, Any] | None) -> None:
@@ -81,7 +89,7 @@ def merged(own: Mapping[str, Any], given: Mapping[str, Any] | None, model_type: 
         not asked["common"]
         and text.keys() <= {*_TEXT, "max_length"}
         and text["padding"] in (True, "longest")
-        and text["truncation"] in (True, "longest_first")
+        and text["truncation"] in (True, *get_args(Cut))
     )
     chat = asked["chat_template"]
     restore = chat.pop("restore_suffix", True)

@@ -13,6 +13,7 @@ from fourfold.errors import FolderError
 from fourfold.modules import _pretrained
 from fourfold.modules._processing import tokenizer_of
 from fourfold.store.source import Source
+from fourfold.text.pairs import Cut
 from fourfold.text.tokenizer import FastTokenizer
 
 logger = logging.getLogger(__name__)
@@ -135,12 +136,12 @@ class PythonTokenizer:
         self._tokenizer = copy.copy(tokenizer)
         self._special = add_special_tokens
 
-    def encode(self, texts: Sequence[Any], max_length: int | None = None) -> Tokens:
+    def encode(self, texts: Sequence[Any], max_length: int | None = None, cut: Cut = "longest_first") -> Tokens:
         """Return the token ids of texts or pairs of texts."""
         pairs = any(not isinstance(text, str) for text in texts)
         columns = ([text[0] for text in texts], [text[1] for text in texts]) if pairs else (list(texts),)
-        cut = {"truncation": max_length is not None, "max_length": max_length}
-        out = self._tokenizer(*columns, add_special_tokens=self._special, **cut)
+        shorter = {"truncation": max_length is not None and cut, "max_length": max_length}
+        out = self._tokenizer(*columns, add_special_tokens=self._special, **shorter)
         return Tokens.of(out["input_ids"], out.get("token_type_ids") if pairs else None)
 
     def prompt_length(self, prompt: str) -> int:

@@ -101,10 +101,12 @@ class TransformerInputs(InputModule):
         return next((length for length in asked if length is not None), None)
 
     def tokenises(self, kwargs: Mapping[str, Any]) -> bool:
-        """Whether inputs are tokenised without calling the processor: texts, if only their length is overridden."""
+        """Whether inputs are tokenised without calling the processor: texts, if only how they are cut is overridden."""
         if self.tokenizer is None or self._takes_media() or self._expands(kwargs):
             return False
-        return self._options(kwargs.get("processing_kwargs")).plain
+        options = self._options(kwargs.get("processing_kwargs"))
+        # A rendered conversation is one text, of which no part can be cut alone.
+        return options.plain and ("message" not in self.modality_config or options.cut == "longest_first")
 
     def tokenise(self, inputs: list[Any], prompt: str | None = None, **kwargs: Any) -> Tokens:
         """Return the packed token ids of texts, pairs or chat messages, each with the prompt in front, cut to length.
@@ -119,7 +121,7 @@ class TransformerInputs(InputModule):
         length = self._length(options, kwargs)
         length = self.max_seq_length if length is None else length
         if "message" not in self.modality_config:
-            tokens = self._fast_tokenizer().encode(prepend(prompt, self._texts(inputs)), length)
+            tokens = self._fast_tokenizer().encode(prepend(prompt, self._texts(inputs)), length, options.cut)
         else:
             tokens = self._tokenised_chats(inputs, prompt, length, options, kwargs)
         if "token_type_ids" not in self.tokenizer.model_input_names:

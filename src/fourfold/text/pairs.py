@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from fourfold.containers import Tokens, offsets_of, runs_of
+from fourfold.errors import InputError
+
+Cut = Literal["longest_first", "only_first", "only_second"]
+"""Which text of a pair that is too long is cut."""
 
 # What the layout is learned from, and what it is tried on.
 _PROBES = ("a", "b c")
@@ -76,19 +80,23 @@ class PairLayout:
         *,
         whole: NDArray[np.int64],
         left: bool = False,
+        cut: Cut = "longest_first",
     ) -> Tokens:
         """Return pairs as packed ids.
 
         Args:
             texts: Ids of the texts alone; of each at least its first ``max_length``, or its last ones if ``left``.
             pairs: ``[pairs, 2]``, the row of each pair's texts.
-            max_length: Most tokens of a pair; the longer text is cut first. None cuts nothing.
+            max_length: Most tokens of a pair. None cuts nothing.
             whole: ``[texts]``, how long each text was before it was cut.
             left: Whether texts are cut at their beginning.
+            cut: Which text is cut; one that alone is cut must have room (:func:`check_room`).
         """
         lengths = whole[pairs]
-        if max_length is not None:
+        if max_length is not None and cut == "longest_first":
             lengths = longest_first(lengths, max_length - self.special)
+        elif max_length is not None:
+            lengths = one_alone(lengths, max_length - self.special, int(cut == "only_second"))
         starts = texts.offsets[:-1][pairs] + (texts.lengths[pairs] - lengths if left else 0)
         before, between, after = map(len, self.around)
         offsets = offsets_of(lengths.sum(1) + self.special)
@@ -123,6 +131,34 @@ def longest_first(lengths: NDArray[np.int64], room: int) -> NDArray[np.int64]:
     return np.stack(
         [np.where(first_is_long, kept_long, kept_short), np.where(first_is_long, kept_short, kept_long)], axis=1
     )
+
+
+def one_alone(lengths: NDArray[np.int64], room: int, which: int) -> NDArray[np.int64]:
+    """Return how many tokens of each text of a pair are kept where one of them is cut, and the other never.
+
+    Where the other leaves no room for a token of it, ``[pairs, 2]`` has a number below 1 in its place.
+
+    >>> one_alone(np.array([[3, 9], [3, 3], [8, 1]]), 7, 1).tolist()
+    [[3, 4], [3, 3], [8, -1]]
+    """
+    kept = lengths.copy()
+    kept[:, which] -= np.maximum(lengths.sum(1) - room, 0)
+    return kept
+
+
+def check_room(
+    texts: Sequence[str], pairs: NDArray[np.int64], lengths: NDArray[np.int64], room: int, which: int
+) -> None:
+    """Raise :class:`~fourfold.errors.InputError` for a pair that stays too long if one of its texts is cut."""
+    kept = one_alone(lengths[pairs], room, which)[:, which]
+    wrong = np.flatnonzero((kept < 1) & (kept < lengths[pairs][:, which]))
+    if len(wrong):
+        names = ("first", "second")
+        other = texts[pairs[wrong[0], 1 - which]]
+        raise InputError(
+            f"truncation='only_{names[which]}' does not make a pair short enough: its {names[1 - which]} text, which "
+            f"begins {other[:40]!r}, leaves the other none of the {room} tokens that both may have"
+        )
 
 
 def rows_of(pairs: Sequence[Any]) -> tuple[list[str], NDArray[np.int64]]:

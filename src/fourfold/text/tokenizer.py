@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError
 from fourfold.text.inputs import replace_surrogates
-from fourfold.text.pairs import PairLayout, rows_of
+from fourfold.text.pairs import Cut, PairLayout, check_room, rows_of
 
 # A text longer than this many characters a wanted token is cut before it is tokenised: a book costs as much as a page.
 _CHARACTERS_PER_TOKEN = 32
@@ -78,7 +78,7 @@ class FastTokenizer:
         self._idle: list[Tokenizer] = [base] if owned else []
 
     @contextlib.contextmanager
-    def _borrowed(self, max_length: int | None) -> Iterator[Tokenizer]:
+    def _borrowed(self, max_length: int | None, cut: Cut = "longest_first") -> Iterator[Tokenizer]:
         try:
             tokenizer = self._idle.pop()
         except IndexError:
@@ -87,10 +87,12 @@ class FastTokenizer:
         if max_length is None:
             tokenizer.no_truncation()
         else:
-            tokenizer.enable_truncation(max_length, strategy="longest_first", direction=self.truncation_side)
+            tokenizer.enable_truncation(max_length, strategy=cut, direction=self.truncation_side)
         try:
             yield tokenizer
         except BaseException as error:
+            if "Truncation error" in str(error) and cut != "longest_first":
+                raise InputError(f"truncation={cut!r} does not make an input short enough: {error}") from error
             # The Rust side raises plain exceptions, and panics over files that contradict themselves.
             if type(error) is Exception or type(error).__name__ == "PanicException":
                 raise FolderError(f"tokenizer.json is broken; tokenising fails with: {error}") from error
@@ -98,42 +100,53 @@ class FastTokenizer:
         finally:
             self._idle.append(tokenizer)
 
-    def encode(self, texts: Sequence[Any], max_length: int | None = None) -> Tokens:
+    def encode(self, texts: Sequence[Any], max_length: int | None = None, cut: Cut = "longest_first") -> Tokens:
         """Return the token ids of texts or pairs of texts.
 
         Args:
             texts: Strings, or pairs of strings.
             max_length: Keep at most this many tokens of each, special tokens included; None keeps all.
+            cut: Which text of a pair is cut, the longer one first or one of them alone.
 
         Raises:
-            InputError: If ``max_length`` leaves no room for the special tokens.
+            InputError: If ``max_length`` leaves no room for the special tokens, or for the text that is not cut.
         """
         pairs = [text for text in texts if not isinstance(text, str)]
         if pairs and len(pairs) == len(texts):
             layout = self._pair_layout
             if layout is not None and (max_length is None or max_length > layout.special):
-                return self._joined(pairs, layout, max_length)
-        return self._tokens(texts, max_length, special=self.add_special_tokens, pairs=bool(pairs))
+                return self._joined(pairs, layout, max_length, cut)
+        return self._tokens(texts, max_length, special=self.add_special_tokens, pairs=bool(pairs), strategy=cut)
 
-    def _joined(self, pairs: Sequence[Any], layout: PairLayout, max_length: int | None) -> Tokens:
+    def _joined(self, pairs: Sequence[Any], layout: PairLayout, max_length: int | None, cut: Cut) -> Tokens:
         texts, rows = rows_of(pairs)
         parts = self._tokens(texts, max_length, special=False)
         whole = parts.lengths
-        if max_length is not None:
+        if max_length is not None and cut == "longest_first":
             # Where both texts of a pair have been cut, which one keeps an odd token depends on which was longer.
             unknown = np.unique(rows[(whole[rows] >= max_length).all(1)])
             if len(unknown):
                 whole = whole.copy()
                 whole[unknown] = self._tokens([texts[row] for row in unknown], None, special=False).lengths
-        return layout.joined(parts, rows, max_length, whole=whole, left=self.truncation_side == "left")
+        elif max_length is not None:
+            check_room(texts, rows, whole, max_length - layout.special, int(cut == "only_second"))
+        return layout.joined(parts, rows, max_length, whole=whole, left=self.truncation_side == "left", cut=cut)
 
     @cached_property
     def _pair_layout(self) -> PairLayout | None:
         with self._borrowed(None) as tokenizer:
             return PairLayout.of(tokenizer, special=self.add_special_tokens)
 
-    def _tokens(self, texts: Sequence[Any], max_length: int | None, *, special: bool, pairs: bool = False) -> Tokens:
-        with self._borrowed(_check_length(max_length)) as tokenizer:
+    def _tokens(
+        self,
+        texts: Sequence[Any],
+        max_length: int | None,
+        *,
+        special: bool,
+        pairs: bool = False,
+        strategy: Cut = "longest_first",
+    ) -> Tokens:
+        with self._borrowed(_check_length(max_length), strategy) as tokenizer:
             cut = texts if self.truncation_side == "left" else _cut(tokenizer, texts, max_length)
 
             def run(batch: Sequence[Any]) -> Tokens:
