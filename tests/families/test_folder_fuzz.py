@@ -26,10 +26,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support import wordpiece
 
-from fourfold import SentenceTransformer, SparseEncoder
+from fourfold import CrossEncoder, SentenceTransformer, SparseEncoder
 from fourfold.errors import FourfoldError
 from fourfold.modules import (
     Dense,
+    LogitScore,
     Normalize,
     Pooling,
     Router,
@@ -60,12 +61,12 @@ def fast_tokenizer() -> Any:
     )
 
 
-def save_checkpoint(folder: Path, kind: str) -> None:
+def save_checkpoint(folder: Path, kind: str, **labels: Any) -> None:
     import transformers
 
     config = transformers.BertConfig(
         vocab_size=wordpiece().get_vocab_size(), hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=8, max_position_embeddings=32,
+        intermediate_size=8, max_position_embeddings=32, **labels,
     )  # fmt: skip
     getattr(transformers, kind)(config).save_pretrained(folder)
     fast_tokenizer().save_pretrained(folder)
@@ -138,12 +139,47 @@ def splade(folder: Path) -> None:
     SparseEncoder(modules=[routes], device="cpu").save(folder / "model")
 
 
+def classifier(folder: Path) -> None:
+    """A cross encoder as it is saved now."""
+    save_checkpoint(folder / "checkpoint", "BertForSequenceClassification", num_labels=1)
+    CrossEncoder(str(folder / "checkpoint"), device="cpu", prompts={"query": "q: "}).save(folder / "model")
+
+
+def checkpoint_alone(folder: Path) -> None:
+    """A cross encoder of before 4.0."""
+    labels = {0: "no", 1: "maybe", 2: "yes"}
+    save_checkpoint(folder / "model", "BertForSequenceClassification", id2label=labels)
+    path = folder / "model" / "config.json"
+    settings = json.loads(path.read_text())
+    settings["sbert_ce_default_activation_function"] = "torch.nn.modules.linear.Identity"
+    path.write_text(json.dumps(settings))
+
+
+def answering(folder: Path) -> None:
+    """A language model that says yes or no to what a chat template makes of a pair."""
+    import transformers
+
+    tokenizer = fast_tokenizer()
+    config = transformers.Qwen3Config(
+        vocab_size=wordpiece().get_vocab_size(), hidden_size=WIDTH, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=4, intermediate_size=8, max_position_embeddings=32,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}answer"
+    transformers.Qwen3ForCausalLM(config).save_pretrained(folder / "checkpoint")
+    tokenizer.save_pretrained(folder / "checkpoint")
+    modules = [Transformer(str(folder / "checkpoint"), transformer_task="text-generation"), LogitScore(9, 5)]
+    CrossEncoder(modules=modules, device="cpu").save(folder / "model")
+
+
 SPARSE = (weights, units, splade)
-BASES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (static, router, words, bag, bert, *SPARSE)}
+CROSS = (classifier, checkpoint_alone, answering)
+BASES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (static, router, words, bag, bert, *SPARSE, *CROSS)}
 CASES = {
     "static": 700, "router": 400, "words": 350, "bag": 200, "bert": 350, "weights": 250, "units": 350, "splade": 250,
+    "classifier": 250, "checkpoint_alone": 150, "answering": 200,
 }  # fmt: skip
-FAMILIES = {f.__name__: SparseEncoder for f in SPARSE}
+FAMILIES = {f.__name__: SparseEncoder for f in SPARSE} | {f.__name__: CrossEncoder for f in CROSS}
 
 
 @pytest.fixture(scope="module")
@@ -396,6 +432,14 @@ def _hooked():
     logging.disable(logging.NOTSET)
 
 
+def use(model: Any) -> Any:
+    """Return what a model makes of two inputs."""
+    if isinstance(model, CrossEncoder):
+        return model.predict([(text, "a dog") for text in TEXTS])
+    model.encode_query(TEXTS)
+    return model.encode(TEXTS)
+
+
 def check(folder: Path, family: Any = SentenceTransformer) -> str:
     """Load a folder and encode with it; return how it went."""
     with warnings.catch_warnings():
@@ -416,8 +460,7 @@ def check(folder: Path, family: Any = SentenceTransformer) -> str:
             watch.folder = None
         try:
             with watch(folder):
-                vectors = model.encode(TEXTS)
-                model.encode_query(TEXTS)
+                vectors = use(model)
         except FourfoldError:
             return "refused later"
         finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fourfold.cli._parts import TRANSFORMERS, Part, parts_of
 from fourfold.errors import FolderError, MissingFileError
-from fourfold.store.manifest import ModelConfig, ModuleEntry, read_modules
+from fourfold.store.manifest import ModelConfig, ModuleEntry, architectures, read_modules
 from fourfold.store.source import Source, locate
 from fourfold.store.weights import PICKLE_FILE, SAFETENSORS_FILE, read_header
 
@@ -105,7 +105,7 @@ def _first(parts: list[Part]) -> Part | None:
 
 
 def _architecture(checkpoint: dict[str, Any]) -> str:
-    return ", ".join(map(str, checkpoint.get("architectures") or [])) or str(checkpoint.get("model_type") or "unknown")
+    return ", ".join(architectures(checkpoint.get("architectures"))) or str(checkpoint.get("model_type") or "unknown")
 
 
 def _family(entries: list[ModuleEntry] | None, config: ModelConfig, checkpoint: dict[str, Any]) -> str:

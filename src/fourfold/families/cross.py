@@ -21,7 +21,7 @@ from fourfold.modules import _activation
 from fourfold.modules.dense import Dense
 from fourfold.modules.logit_score import LogitScore
 from fourfold.modules.transformer import Transformer
-from fourfold.store.manifest import CONFIG_FILE
+from fourfold.store.manifest import CONFIG_FILE, architectures
 from fourfold.text.inputs import is_single_pair, strings_as_lists
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class CrossEncoder(BaseModel):
         source, options = self._arguments(model_name_or_path, *args, **kwargs)
         keywords = options.keywords(source)
         config = Transformer.checkpoint_config(source, **keywords)
-        if not (config.architectures or [""])[0].endswith("ForCausalLM"):
+        if not "".join(architectures(config.architectures)[:1]).endswith("ForCausalLM"):
             keywords["transformer_task"] = "sequence-classification"
             return [Transformer.from_checkpoint(source, **keywords)], {}
         transformer = Transformer.from_checkpoint(source, **{**keywords, "transformer_task": "text-generation"})

@@ -22,6 +22,7 @@ from fourfold.modules.pooling import Pooling
 from fourfold.modules.transformer import Transformer
 from fourfold.notices import renamed_keywords
 from fourfold.ops.similarity import SimilarityFunction
+from fourfold.store.manifest import architectures
 from fourfold.text import prompts as prompting
 
 if TYPE_CHECKING:
@@ -106,8 +107,8 @@ class SentenceTransformer(DenseLegacy, EmbeddingModel):
         if transformer.module_output_name == "sentence_embedding":
             return [transformer], {}
         config = transformer.config
-        architecture = (config.architectures or [""])[0]
-        generative = architecture.endswith("ForCausalLM") and getattr(config, "is_causal", None) is not False
+        first = "".join(architectures(config.architectures)[:1])
+        generative = first.endswith("ForCausalLM") and getattr(config, "is_causal", None) is not False
         pooling = Pooling(transformer.get_embedding_dimension(), "lasttoken" if generative else "mean")
         return [transformer, pooling], {}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from fourfold.backends.static import StaticBackend
 from fourfold.errors import InputError, did_you_mean, require
 from fourfold.families._dense_encoder import DenseEncoder, StaticDenseEncoder, TorchDenseEncoder
-from fourfold.store.manifest import MODULES_FILE, read_model_type
+from fourfold.store.manifest import MODULES_FILE, architectures, read_model_type
 from fourfold.store.source import Source, locate
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def _family_of(source: Source) -> str:
     """Return the family that a folder was saved by; a checkpoint that classifies is a cross encoder's."""
     saved = read_model_type(source)
     if saved == "SentenceTransformer" and source.file(MODULES_FILE) is None:
-        names = source.object("config.json").get("architectures") or [""]
-        return "cross" if str(names[0]).endswith("ForSequenceClassification") else "dense"
+        first = architectures(source.object("config.json").get("architectures"))[:1]
+        return "cross" if "".join(first).endswith("ForSequenceClassification") else "dense"
     return next((family for family, (model_type, _) in _FAMILIES.items() if model_type == saved), "dense")
 
 

@@ -26,6 +26,7 @@ from fourfold.ops import sparse
 from fourfold.ops.similarity import SimilarityFunction
 from fourfold.ops.terms import check_active, heaviest, sparsity
 from fourfold.ops.vectors import to_batch
+from fourfold.store.manifest import architectures
 from fourfold.text import prompts as prompting
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class SparseEncoder(EmbeddingModel):
     def _load_default_modules(self, model_name_or_path: str, *args: Any, **kwargs: Any) -> Loaded:
         source, options = self._arguments(model_name_or_path, *args, **kwargs)
         config = Transformer.checkpoint_config(source, **options.keywords(source))
-        if any(name.endswith("ForMaskedLM") for name in config.architectures or []):
+        if any(name.endswith("ForMaskedLM") for name in architectures(config.architectures)):
             keywords = {**options.keywords(source), "transformer_task": "fill-mask"}
             return [Transformer.from_checkpoint(source, **keywords), SpladePooling("max")], {}
         transformer = Transformer.from_checkpoint(source, **options.keywords(source))

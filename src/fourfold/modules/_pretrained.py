@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fourfold.errors import FolderError, FourfoldError, InputError, MissingExtraError, WeightsError, require
+from fourfold.store.manifest import architectures
 from fourfold.store.source import Source
 
 logger = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def config(name: str, kwargs: dict[str, Any], task: str = "feature-extraction") 
     _switch_cache_off(loaded, kwargs)
     _warn_of_attention(loaded)
     if task == "sequence-classification" and "num_labels" not in kwargs:
-        named = getattr(loaded, "architectures", None) or []
+        named = architectures(getattr(loaded, "architectures", None))
         if not any(architecture.endswith("ForSequenceClassification") for architecture in named):
             loaded.num_labels = 1
     return loaded
@@ -193,7 +194,7 @@ def model(name: str, config: Any, given: dict[str, Any], task: str = "feature-ex
     if "torch_dtype" not in kwargs:
         kwargs.setdefault("dtype", "auto")  # that of the checkpoint: the default of transformers 5
     cls, config = _class_for(name, config, kwargs, task)
-    inside = _is_inside(cls) and (getattr(config, "architectures", None) or [None])[0] != cls.__name__
+    inside = _is_inside(cls) and architectures(getattr(config, "architectures", None))[:1] != [cls.__name__]
     if inside:
         # Its weights lie somewhere within those of the whole model, embeddings shared with the decoder included.
         loaded = _load(_auto("feature-extraction"), name, config, kwargs).get_encoder()
@@ -269,7 +270,7 @@ def _retrieval_class(name: str, config: Any, kwargs: dict[str, Any]) -> Any:
         mapped = MODEL_FOR_RETRIEVAL_MAPPING.get(type(candidate), None)
         if mapped is not None:
             return mapped
-    for architecture in getattr(config, "architectures", None) or []:
+    for architecture in architectures(getattr(config, "architectures", None)):
         if hasattr(transformers, architecture):
             return getattr(transformers, architecture)
     if "AutoModel" in (getattr(config, "auto_map", None) or {}):

@@ -147,6 +147,14 @@ class ModelConfig:
         }
 
 
+def architectures(named: Any) -> list[str]:
+    """Return what a transformers config names as ``architectures``, the classes that its weights are for.
+
+    Whatever else a broken file holds there is left out.
+    """
+    return [name for name in named if isinstance(name, str)] if isinstance(named, (list, tuple)) else []
+
+
 def _typed(raw: dict[str, Any], key: str, kind: type, origin: str) -> Any:
     value = raw.get(key)
     if value is not None and not isinstance(value, kind):
