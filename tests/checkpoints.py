@@ -62,8 +62,8 @@ def clip(folder: Path) -> str:
     return str(folder)
 
 
-def llava(folder: Path) -> str:
-    """Write a checkpoint of a model that reads chat messages with images among the texts."""
+def llava(folder: Path, kind: str = "LlavaModel") -> str:
+    """Write a checkpoint of a model that reads chat messages with images among the texts, or one that answers them."""
     checkpoint("qwen3", folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     text = {**ARCHITECTURES["qwen3"].options, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
@@ -73,7 +73,11 @@ def llava(folder: Path) -> str:
         image_token_index=tokenizer.mask_token_id,
     )
     torch.manual_seed(0)
-    transformers.LlavaModel(config).save_pretrained(folder)
+    model = getattr(transformers, kind)(config)
+    with torch.no_grad():
+        for weight in model.parameters() if kind != "LlavaModel" else ():
+            weight.copy_(weight + torch.randn_like(weight) / 4)  # answers that differ
+    model.save_pretrained(folder)
     template = STRUCTURED.replace("{% else %}[MASK]", "{% else %}<image>").replace("<image>", "[MASK]")
     processor = transformers.LlavaProcessor(
         _image_processor(), tokenizer, patch_size=8, vision_feature_select_strategy="default", image_token="[MASK]",
