@@ -64,19 +64,21 @@ def read(path: Path) -> list[dict]:
         return [json.loads(line) for line in file]
 
 
-def profiles(data: Path, queries: int, documents: int) -> dict[str, list[tuple[str, str]]]:
-    """Return pairs by profile: so many queries, each with so many documents."""
+def profiles(
+    data: Path, queries: int, documents: int, long_documents: int | None = None
+) -> dict[str, list[tuple[str, str]]]:
+    """Return pairs by profile: so many queries, each with so many documents, which may be fewer where they are long."""
     rows = [row for name in ("test", "dev", "train") for row in read(data / "trecqa" / f"{name}.jsonl.gz")]
     sentences = list(dict.fromkeys(text for row in rows for text in [*row["positive"], *row["negative"]]))
     abstracts = [f"{row['title']} {row['text']}" for row in read(data / "scifact" / "corpus.jsonl.gz")]
     claims = [row["text"] for row in read(data / "scifact" / "queries.jsonl.gz")]
     found = {}
-    for name, asked, texts in (
-        ("short", [row["query"] for row in rows], sentences),
-        ("long", claims, abstracts),
+    for name, asked, texts, count in (
+        ("short", [row["query"] for row in rows], sentences, documents),
+        ("long", claims, abstracts, documents if long_documents is None else long_documents),
     ):
         offered = itertools.cycle(texts)
-        found[name] = [(query, next(offered)) for query in asked[:queries] for _ in range(documents)]
+        found[name] = [(query, next(offered)) for query in asked[:queries] for _ in range(count)]
     return found
 
 
@@ -88,8 +90,10 @@ def throughput(ours, fastest, theirs, chosen, rounds: int, limit: float) -> list
         contenders = {
             "sentence-transformers": lambda pairs=pairs: theirs.predict(pairs),
             "fourfold": lambda pairs=pairs: ours.predict(pairs),
-            f"fourfold, {str(fastest.dtype).removeprefix('torch.')}": lambda pairs=pairs: fastest.predict(pairs),
         }
+        if fastest.dtype != ours.dtype:
+            name = f"fourfold, {str(fastest.dtype).removeprefix('torch.')}"
+            contenders[name] = lambda pairs=pairs: fastest.predict(pairs)
         seconds, results = common.alternate(contenders, rounds)
         reference = results["sentence-transformers"]
         for contender, taken in seconds.items():
@@ -122,6 +126,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=common.ROOT.parent / "shared" / "data")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--documents", type=int, default=100, help="for each query")
+    parser.add_argument("--long-documents", type=int, help="the same for long ones; --documents if left out")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -131,7 +136,7 @@ def main() -> None:
     from fourfold import CrossEncoder as Ours
 
     transformers.logging.disable_progress_bar()
-    chosen = profiles(arguments.data, arguments.queries, arguments.documents)
+    chosen = profiles(arguments.data, arguments.queries, arguments.documents, arguments.long_documents)
     limits = common.gemm_limits()
     with tempfile.TemporaryDirectory() as scratch:
         folder = folder_of_model(Path(scratch, "model"))
@@ -146,7 +151,8 @@ def main() -> None:
             "# Reranking: fourfold beside sentence-transformers",
             (
                 f"Made by `python {' '.join(sys.argv)}`: in turn in one process, medians of {arguments.rounds} rounds; "
-                f"{arguments.queries} queries with {arguments.documents} documents each, cut at {LONGEST} tokens."
+                f"{arguments.queries} queries with {arguments.documents} short documents each, and with "
+                f"{arguments.long_documents or arguments.documents} long ones; pairs are cut at {LONGEST} tokens."
             ),
             __doc__.split("\n\n")[2].replace("\n", " ").strip(),
             (
