@@ -32,3 +32,6 @@ BFLOAT_GRADIENT = 0.98
 
 # One float32 multiply-add a number, numpy against torch.
 STATIC = 1e-6
+
+# As PACKED, for gradients and sums over a batch, as a share of the largest one.
+GRADIENT = 1e-5

@@ -10,9 +10,19 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 from fourfold.errors import InputError, did_you_mean
+
+
+class Package(ModuleType):
+    """A package of parts whose classes stay when a path of the older library is imported that ends like one of them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import system stores each submodule in its parent; ours have names in lower case.
+        if not (isinstance(value, ModuleType) and name[:1].isupper()):
+            super().__setattr__(name, value)
 
 
 def _key(name: str) -> str:

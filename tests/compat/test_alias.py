@@ -85,8 +85,8 @@ def test_names_versions_and_what_is_missing():
         assert sentence_transformers.models is models
         for line in (
             "from sentence_transformers import SparseEncoderTrainer",
-            "from sentence_transformers import losses",
-            "import sentence_transformers.losses",
+            "from sentence_transformers import datasets",
+            "import sentence_transformers.datasets",
             "from sentence_transformers.sparse_encoder import SparseEncoderTrainer",
             "from sentence_transformers.trainer import SentenceTransformerTrainer",
         ):

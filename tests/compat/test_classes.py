@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from fourfold import modules
-from fourfold.compat.classes import fullname, import_from_string, import_module_class, similarity_fct_name
+from fourfold.compat.classes import import_from_string, import_module_class
 from fourfold.errors import FolderError
+from fourfold.ops.names import fullname, similarity_fct_name
 from fourfold.ops.similarity import cos_sim
 from fourfold.testing import tiny
 

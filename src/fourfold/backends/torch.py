@@ -79,16 +79,17 @@ class TorchBackend:
 
     def features(self, batch: Tokens | Items) -> Features:
         """Return a batch's features on the model's device."""
-        if isinstance(batch, Items):
-            features = self.model.preprocess(batch.values, prompt=self.prompt, **self.kwargs)
-        elif self._packs_some and not self._is_short(batch):
-            features = self.first.pack(batch, self.prompt, **self.kwargs)
-        else:
-            features = self.first.pad(batch, self.prompt, **self.kwargs)
+        features = self.laid_out(batch)
         device = self.model.device
-        if device.type == "cpu":
-            return features
-        return _moved_features(features, device)
+        return features if device.type == "cpu" else _moved_features(features, device)
+
+    def laid_out(self, batch: Tokens | Items) -> Features:
+        """Return a batch's features on the CPU, packed where the model runs them so."""
+        if isinstance(batch, Items):
+            return self.model.preprocess(batch.values, prompt=self.prompt, **self.kwargs)
+        if self._packs_some and not self._is_short(batch):
+            return self.first.pack(batch, self.prompt, **self.kwargs)
+        return self.first.pad(batch, self.prompt, **self.kwargs)
 
     def run(self, batch: Tokens | Items) -> Features:
         """Return the model's features for a batch."""

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fourfold import _CONTRACT
+from fourfold.losses import cross, sparse
+from fourfold.losses import registry as losses
 from fourfold.modules import registry
 
 OLD = "sentence_transformers"
 
 # Home below fourfold: names of the contract that are found there; "theirs=ours" where ours has a name of its own.
 HOMES = {
-    "compat.classes": "fullname import_from_string import_module_class similarity_fct_name",
+    "compat.classes": "import_from_string import_module_class",
     "compat.decorators": "save_to_hub_args_decorator",
     "compat.environment": """check_package_availability check_version_requirements disable_datasets_caching
         get_device_name get_installed_version get_rank get_world_size is_accelerate_available is_datasets_available
@@ -32,6 +34,14 @@ HOMES = {
     "families._model": "BaseModel",
     "families.model_card": "BaseModelCardData generate_model_card",
     "logs": "disable_logging disabled_tqdm install_logger",
+    "losses._columns": "column_merging_disabled embed_columns",
+    "losses._gradient_cache": "CachedLossMixin RandContext has_static_embedding_input uses_gradient_cache",
+    "losses.batch_hard_triplet_loss": "BatchHardTripletLossDistanceFunction",
+    "losses.contrastive_loss": "SiameseDistanceMetric",
+    "losses.contrastive_tension_loss": "ContrastiveTensionDataLoader ContrastiveTensionLossInBatchNegatives",
+    "losses.matryoshka_loss": "shrink",
+    "losses.sparse.csr_loss": "CSRReconstructionLoss normalized_mean_squared_error",
+    "losses.triplet_loss": "TripletDistanceMetric",
     "modules._base": "Module InputModule",
     "modules.router": "Asym=Router",
     "modules.sparse_auto_encoder": "TiedTranspose",
@@ -39,6 +49,7 @@ HOMES = {
         WordTokenizer""",
     "notices": "deprecated_kwargs=renamed_keywords",
     "ops.device": "_move_tensors_to_cpu=move_to_cpu _move_tensors_to_device=move batch_to_device",
+    "ops.names": "fullname similarity_fct_name",
     "ops.padded": "cat_padded_token_embeddings repad_flattened_features stack_padded_token_embeddings",
     "ops.similarity": """_convert_to_tensor=as_tensor cos_sim dot_score euclidean_sim manhattan_sim
         pairwise_angle_sim pairwise_cos_sim pairwise_dot_score pairwise_euclidean_sim pairwise_manhattan_sim
@@ -57,6 +68,9 @@ HOMES = {
     "text.modality": """MULTIMODAL_DICT_KEYS Modality format_modality infer_batch_modality infer_modality
         is_message_dict=is_message raise_unsupported_modality_error""",
 }
+
+# Packages of parts whose names mean something else elsewhere: two families have a MSELoss.
+PARTS = {"cross_encoder.losses": cross.registry, "sparse_encoder.losses": sparse.registry}
 
 
 class Row(NamedTuple):
@@ -121,24 +135,35 @@ def _homes() -> dict[str, str]:
 
 
 @cache
-def home(name: str) -> str | None:
+def home(name: str, path: str = "") -> str | None:
     """Return ``"module:name"``, where a name of the contract lives in fourfold, or None if it is not there yet.
+
+    Args:
+        name: The name.
+        path: The canonical path that it is asked of; a few names mean something else in another family.
 
     >>> home("dot_score"), home("Pooling"), home("pytorch_cos_sim")
     ('fourfold.ops.similarity:dot_score', 'fourfold.modules.pooling:Pooling', 'fourfold.ops.similarity:cos_sim')
     >>> home("no_such_name")
     """
-    found = _homes().get(name)
-    if found is None and name[:1].isupper() and name in registry:
-        found = f"fourfold.modules.{registry.stem(name)}:{name}"
-    return found
+    registries = [registry, losses]
+    for place, own in PARTS.items():
+        if path == place or path.startswith(f"{place}."):
+            # A reranker's loss that is not there yet is not the loss of vectors that has its name.
+            registries = [own] if place == "cross_encoder.losses" else [own, losses]
+    if name in _homes():
+        return _homes()[name]
+    for parts in registries:
+        if name[:1].isupper() and name in parts:
+            return f"{parts.package}.{parts.stem(name)}:{name}"
+    return None
 
 
 @cache
 def names(path: str) -> dict[str, str]:
     """Return the names of a canonical path that are there, and the home of each."""
     row = contract().get(path, Row(()))
-    found = ((name, home(name)) for name in (*row.defined, *row.besides))
+    found = ((name, home(name, path)) for name in (*row.defined, *row.besides))
     return {name: place for name, place in found if place is not None}
 
 

@@ -8,7 +8,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, ClassVar, TypedDict, TypeVar
@@ -19,6 +19,7 @@ from torch import nn
 from fourfold import __version__
 from fourfold.errors import InputError, did_you_mean
 from fourfold.families._adapters import Adapters
+from fourfold.families._inputs import Inputs
 from fourfold.families._loading import LoadOptions, as_modules, hub_arguments, load_modules, module_class
 from fourfold.families._merging import Merging
 from fourfold.families._names import Shown
@@ -26,7 +27,7 @@ from fourfold.families._parts import Parts
 from fourfold.families._placement import Placement, best_device
 from fourfold.families._running import Processes
 from fourfold.families._sharing import Sharing
-from fourfold.modules._base import Features, prepare
+from fourfold.modules._base import Features
 from fourfold.modules.router import Router
 from fourfold.notices import warn_once
 from fourfold.store import card, manifest
@@ -89,7 +90,7 @@ def shows_model_options(init: _Init) -> _Init:
     return init
 
 
-class BaseModel(Placement, Sharing, Adapters, Merging, Parts, Processes, nn.Sequential, ABC, metaclass=Shown):
+class BaseModel(Placement, Sharing, Adapters, Merging, Parts, Inputs, Processes, nn.Sequential, ABC, metaclass=Shown):
     """An encoder: modules in order, and the settings that belong to all of them.
 
     Subclasses declare their family by the class attributes and supply :meth:`_load_default_modules`.
@@ -343,27 +344,6 @@ class BaseModel(Placement, Sharing, Adapters, Merging, Parts, Processes, nn.Sequ
             return kwargs
         names = {*getattr(module, "forward_kwargs", ()), *(self.module_kwargs or {}).get(name, ())}
         return {key: value for key, value in kwargs.items() if key in names}
-
-    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> Features:
-        """Turn a batch of inputs into features, by the first module; no inputs give an empty dictionary.
-
-        Args:
-            inputs: Texts, pairs of texts, or whatever else :attr:`modalities` lists.
-            prompt: Put before each text.
-            **kwargs: ``task`` and whatever else the first module takes.
-
-        Raises:
-            InputError: If the model does not take inputs of this kind.
-        """
-        if not len(inputs):
-            return {}
-        self._check_modality(inputs)
-        return prepare(self._first_module(), inputs, prompt, kwargs)
-
-    def tokenize(self, texts: list[Any], **kwargs: Any) -> Features:
-        """Do what :meth:`preprocess` does, under its older name."""
-        warn_once(logger, f"{self._name()}.tokenize is deprecated; use preprocess")
-        return self.preprocess(texts, **kwargs)
 
     def evaluate(self, evaluator: Callable[..., Any], output_path: str | None = None) -> Any:
         """Return what an evaluator says about the model.
