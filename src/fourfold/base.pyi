@@ -2,8 +2,24 @@
 
 from fourfold.families._adapters import Adapters as PeftAdapterMixin
 from fourfold.families._model import BaseModel as BaseModel
+from fourfold.training.samplers import BatchSamplers as BatchSamplers
+from fourfold.training.samplers import DefaultBatchSampler as DefaultBatchSampler
+from fourfold.training.samplers import GroupByLabelBatchSampler as GroupByLabelBatchSampler
+from fourfold.training.samplers import MultiDatasetBatchSamplers as MultiDatasetBatchSamplers
+from fourfold.training.samplers import MultiDatasetDefaultBatchSampler as MultiDatasetDefaultBatchSampler
+from fourfold.training.samplers import NoDuplicatesBatchSampler as NoDuplicatesBatchSampler
+from fourfold.training.samplers import ProportionalBatchSampler as ProportionalBatchSampler
+from fourfold.training.samplers import RoundRobinBatchSampler as RoundRobinBatchSampler
 
 __all__ = [
     "BaseModel",
+    "BatchSamplers",
+    "DefaultBatchSampler",
+    "GroupByLabelBatchSampler",
+    "MultiDatasetBatchSamplers",
+    "MultiDatasetDefaultBatchSampler",
+    "NoDuplicatesBatchSampler",
     "PeftAdapterMixin",
+    "ProportionalBatchSampler",
+    "RoundRobinBatchSampler",
 ]

@@ -65,6 +65,9 @@ HOMES = {
     "search.paraphrases": "paraphrase_mining paraphrase_mining_embeddings",
     "search.semantic": "information_retrieval semantic_search",
     "store.source": "is_sentence_transformer_model load_dir_path load_file_path",
+    "training.samplers": """BatchSamplers DefaultBatchSampler GroupByLabelBatchSampler MultiDatasetBatchSamplers
+        MultiDatasetDefaultBatchSampler NoDuplicatesBatchSampler ProportionalBatchSampler RoundRobinBatchSampler
+        SetEpochMixin""",
     "text.modality": """MULTIMODAL_DICT_KEYS Modality format_modality infer_batch_modality infer_modality
         is_message_dict=is_message raise_unsupported_modality_error""",
 }

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fourfold.errors import ShapeError
+from fourfold.errors import InputError
 from fourfold.losses._base import Loss, check_columns, check_labels
 from fourfold.losses._citations import entry
 from fourfold.ops.similarity import pairwise_cos_sim
@@ -67,10 +67,10 @@ def ranking_loss(scores: Tensor, labels: Tensor) -> Tensor:
         labels: ``[rows]``.
 
     Raises:
-        ShapeError: If the shapes differ.
+        InputError: If the shapes differ.
     """
     if scores.shape != labels.shape:
-        raise ShapeError(
+        raise InputError(
             f"a score a row needs a label a row: scores {tuple(scores.shape)}, labels {tuple(labels.shape)}"
         )
     labels = labels.int() if labels.dtype == torch.bool else labels

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fourfold.errors import InputError, ShapeError
+from fourfold.errors import InputError
 from fourfold.losses._base import Loss
 from fourfold.losses._citations import entry
 from fourfold.losses._columns import embed_columns
@@ -91,7 +91,7 @@ class EmbedDistillLoss(Loss):
         for student, teacher in zip(embeddings, teacher_embeddings, strict=True):
             projected = student if self.projection is None else self.projection(student)
             if projected.shape[-1] != teacher.shape[-1]:
-                raise ShapeError(
+                raise InputError(
                     f"{type(self).__name__}: the model's vectors have {projected.shape[-1]} numbers, the teacher's "
                     f"{teacher.shape[-1]}; projection_dim={teacher.shape[-1]} learns to lead from one to the other"
                 )
