@@ -2,6 +2,7 @@
 
 from fourfold.families._adapters import Adapters as PeftAdapterMixin
 from fourfold.families._model import BaseModel as BaseModel
+from fourfold.training.collator import BaseDataCollator as BaseDataCollator
 from fourfold.training.samplers import BatchSamplers as BatchSamplers
 from fourfold.training.samplers import DefaultBatchSampler as DefaultBatchSampler
 from fourfold.training.samplers import GroupByLabelBatchSampler as GroupByLabelBatchSampler
@@ -12,6 +13,7 @@ from fourfold.training.samplers import ProportionalBatchSampler as ProportionalB
 from fourfold.training.samplers import RoundRobinBatchSampler as RoundRobinBatchSampler
 
 __all__ = [
+    "BaseDataCollator",
     "BaseModel",
     "BatchSamplers",
     "DefaultBatchSampler",

@@ -2,8 +2,10 @@
 
 from fourfold.families.cross import CrossEncoder as CrossEncoder
 from fourfold.families.model_card import CrossEncoderModelCardData as CrossEncoderModelCardData
+from fourfold.training.collator import CrossEncoderDataCollator as CrossEncoderDataCollator
 
 __all__ = [
     "CrossEncoder",
+    "CrossEncoderDataCollator",
     "CrossEncoderModelCardData",
 ]

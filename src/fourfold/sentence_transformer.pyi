@@ -2,8 +2,10 @@
 
 from fourfold.families.dense import SentenceTransformer as SentenceTransformer
 from fourfold.families.model_card import SentenceTransformerModelCardData as SentenceTransformerModelCardData
+from fourfold.training.collator import SentenceTransformerDataCollator as SentenceTransformerDataCollator
 
 __all__ = [
     "SentenceTransformer",
+    "SentenceTransformerDataCollator",
     "SentenceTransformerModelCardData",
 ]

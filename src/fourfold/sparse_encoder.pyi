@@ -2,8 +2,10 @@
 
 from fourfold.families.model_card import SparseEncoderModelCardData as SparseEncoderModelCardData
 from fourfold.families.sparse import SparseEncoder as SparseEncoder
+from fourfold.training.collator import SparseEncoderDataCollator as SparseEncoderDataCollator
 
 __all__ = [
     "SparseEncoder",
+    "SparseEncoderDataCollator",
     "SparseEncoderModelCardData",
 ]

@@ -65,6 +65,8 @@ HOMES = {
     "search.paraphrases": "paraphrase_mining paraphrase_mining_embeddings",
     "search.semantic": "information_retrieval semantic_search",
     "store.source": "is_sentence_transformer_model load_dir_path load_file_path",
+    "training.collator": """BaseDataCollator CrossEncoderDataCollator DEFAULT_LABEL_COLUMNS
+        SentenceTransformerDataCollator SparseEncoderDataCollator""",
     "training.samplers": """BatchSamplers DefaultBatchSampler GroupByLabelBatchSampler MultiDatasetBatchSamplers
         MultiDatasetDefaultBatchSampler NoDuplicatesBatchSampler ProportionalBatchSampler RoundRobinBatchSampler
         SetEpochMixin""",
