@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
+from tests.support import close_hub_session
 
 LFS_SUFFIXES = (".safetensors", ".bin")
 
@@ -373,7 +374,6 @@ def _oid(path: str, content: bytes) -> str:
 def pointed_at(hub: FakeHub, cache, monkeypatch):
     """Point this process's hub client at the fake hub, with an empty cache and without a stored token."""
     from huggingface_hub import constants, hf_api
-    from huggingface_hub.utils import close_session
 
     template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
     values = {
@@ -389,8 +389,8 @@ def pointed_at(hub: FakeHub, cache, monkeypatch):
     for key in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "SENTENCE_TRANSFORMERS_HOME"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    close_session()
+    close_hub_session()
     try:
         yield hub
     finally:
-        close_session()
+        close_hub_session()

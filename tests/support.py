@@ -15,9 +15,9 @@ from packaging.version import Version
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 # Encoders such as BERT's run packed through an attention interface that they have had since transformers 5.
-needs_packing = pytest.mark.skipif(
-    Version(importlib.metadata.version("transformers")) < Version("5"), reason="encoders pack since transformers 5"
-)
+_OLD_TRANSFORMERS = Version(importlib.metadata.version("transformers")) < Version("5")
+needs_packing = pytest.mark.skipif(_OLD_TRANSFORMERS, reason="encoders pack since transformers 5")
+needs_no_settings = pytest.mark.skipif(_OLD_TRANSFORMERS, reason="older transformers read no tokenizer.json alone")
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "text", "words", "long", "short"]
 
@@ -124,6 +124,14 @@ def hub_cache(root, name, folder, commit=COMMIT):
     (storage / "refs").mkdir()
     (storage / "refs" / "main").write_text(commit)
     return str(root)
+
+
+def close_hub_session() -> None:
+    """Let the hub's client make its connections anew."""
+    from huggingface_hub import utils
+
+    close = getattr(utils, "close_session", None) or utils.reset_sessions  # the older name
+    close()
 
 
 def named(value: object) -> str:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests import tolerances
-from tests.support import TEXTS, read_json
+from tests.support import TEXTS, needs_no_settings, read_json
 
 import fourfold
 from fourfold import SparseEncoder
@@ -131,7 +131,7 @@ def settings(**changes):
         settings(model_max_length=5),
         settings(model_max_length=5, truncation_side="left"),
         settings(model_max_length=10**30),
-        lambda folder: (folder / "tokenizer_config.json").unlink(),
+        pytest.param(lambda folder: (folder / "tokenizer_config.json").unlink(), marks=needs_no_settings),
     ],
     ids=["float16", "json", "short", "short from the left", "no limit", "no settings"],
 )

@@ -2,6 +2,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from tests.support import close_hub_session
 
 from fourfold.compat.files import ORIGINAL_TRANSFORMER_MODELS, append_to_last_row, http_get
 
@@ -35,12 +36,11 @@ def address():
 def _local_server_is_no_network(monkeypatch):
     # The hub's client refuses every request while HF_HUB_OFFLINE is set, as the suite does.
     from huggingface_hub import constants
-    from huggingface_hub.utils import close_session
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    close_session()
+    close_hub_session()
     yield
-    close_session()
+    close_hub_session()
 
 
 def test_a_file_is_fetched_through_redirects(address, tmp_path):

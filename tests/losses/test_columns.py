@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.support import needs_packing
 from tests.tolerances import PACKED
 
 from fourfold.losses._columns import column_merging_disabled, embed_columns, merged
@@ -26,6 +27,7 @@ def counted(monkeypatch, model):
     return calls
 
 
+@needs_packing
 def test_packed_columns_are_one_forward(model, monkeypatch):
     apart = [model(dict(column))["sentence_embedding"] for column in features(model)]
     calls = counted(monkeypatch, model)
@@ -38,6 +40,7 @@ def test_packed_columns_are_one_forward(model, monkeypatch):
     assert len(calls) == 4
 
 
+@needs_packing
 def test_columns_that_differ_in_more_than_their_texts_run_apart(model, monkeypatch):
     calls = counted(monkeypatch, model)
     embed_columns(model, features(model, "preprocess"))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.support import needs_packing
 from tests.tolerances import GRADIENT
 
 from fourfold.losses import (
@@ -58,6 +59,7 @@ def test_a_model_is_left_as_it_was_even_after_an_error(model, kind):
     assert (model.encode(COLUMNS[0]) == wanted).all()
 
 
+@needs_packing
 def test_each_text_runs_once_whatever_the_widths(model, monkeypatch):
     calls, real = [], model[0].forward
     monkeypatch.setattr(model[0], "forward", lambda *args, **kwargs: calls.append(1) or real(*args, **kwargs))
