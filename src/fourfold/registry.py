@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -36,14 +37,16 @@ class Registry:
         package: Dotted name of the package whose files are the parts. Files whose stem starts with ``_`` are
             helpers; packages inside it hold parts of their own kind.
         kind: What a part is called in error messages, e.g. ``"module"``.
+        beside: Other names that the package serves, and the stem of the file that defines each.
 
     >>> Registry("fourfold.modules", "module").stem("StaticEmbedding")
     'static_embedding'
     """
 
-    def __init__(self, package: str, kind: str) -> None:
+    def __init__(self, package: str, kind: str, beside: Mapping[str, str] | None = None) -> None:
         self.package = package
         self.kind = kind
+        self.beside = beside or {}
 
     @cached_property
     def _stems(self) -> dict[str, str]:
@@ -66,6 +69,18 @@ class Registry:
 
     def __contains__(self, name: str) -> bool:
         return _key(name) in self._stems
+
+    def attribute(self, name: str) -> Any:
+        """Return what the package serves under a name, for its ``__getattr__``; only exact names are answered.
+
+        Raises:
+            AttributeError: If there is nothing of that name.
+        """
+        if name in self.beside:
+            return getattr(importlib.import_module(f"{self.package}.{self.beside[name]}"), name)
+        if name[:1].isupper() and name in self and (part := self.get(name)).__name__ == name:
+            return part
+        raise AttributeError(f"module {self.package!r} has no attribute {name!r}")
 
     def get(self, name: str) -> Any:
         """Import and return the class of the part called ``name``."""

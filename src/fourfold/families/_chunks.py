@@ -22,7 +22,7 @@ Spans = Sequence[Sequence[int]]
 # Texts are tokenised together up to so many characters: enough for all processors, little to hold.
 _CHARACTERS = 1 << 20
 # A tokenizer that knows no limit states one of this size or more.
-_NO_LIMIT = 10**9
+NO_LIMIT = 10**9
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Cutting:
         """
         if isinstance(inputs, str) and wanted["spans"] is not None:
             wanted["spans"] = [wanted["spans"]]
-        limit = None if longest is None or longest >= _NO_LIMIT else int(longest)
+        limit = None if longest is None or longest >= NO_LIMIT else int(longest)
         return cls(tokenizer, limit, **wanted)
 
     def __post_init__(self) -> None:

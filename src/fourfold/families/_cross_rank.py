@@ -9,7 +9,7 @@ import numpy as np
 
 from fourfold.containers import offsets_of
 from fourfold.errors import InputError
-from fourfold.families._chunks import Cutting
+from fourfold.families._chunks import NO_LIMIT, Cutting
 from fourfold.modules._base import InputModule
 from fourfold.text import prompts as prompting
 from fourfold.text.chunks import fast_tokenizer
@@ -93,7 +93,7 @@ def _room(model: Any, query: str, options: dict[str, Any]) -> int | None:
     if not isinstance(first, InputModule) or not first.tokenises(kwargs):
         raise InputError("rank_passages needs a model that reads texts, without other arguments of its processor")
     longest = first.longest_input(**kwargs)
-    if longest is None or longest >= 10**9:
+    if longest is None or longest >= NO_LIMIT:
         return None
     given = options.get("prompt"), options.get("prompt_name")
     prompt = prompting.resolve(model.prompts, model.default_prompt_name, *given)

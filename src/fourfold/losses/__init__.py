@@ -12,9 +12,7 @@ from typing import Any
 
 from fourfold.registry import Package, Registry
 
-registry = Registry("fourfold.losses", "loss")
-
-# What is defined beside a loss of another name.
+# What is defined beside a part of another name.
 _BESIDE = {
     "SiameseDistanceMetric": "contrastive_loss",
     "TripletDistanceMetric": "triplet_loss",
@@ -23,14 +21,10 @@ _BESIDE = {
     "ContrastiveTensionLossInBatchNegatives": "contrastive_tension_loss",
 }
 
+registry = Registry("fourfold.losses", "loss", _BESIDE)
+
 sys.modules[__name__].__class__ = Package
 
 
 def __getattr__(name: str) -> Any:
-    if name in _BESIDE:
-        import importlib
-
-        return getattr(importlib.import_module(f"{__name__}.{_BESIDE[name]}"), name)
-    if name[:1].isupper() and name in registry and (part := registry.get(name)).__name__ == name:
-        return part
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return registry.attribute(name)

@@ -54,6 +54,11 @@ def _shown(value: Any) -> Any:
     return similarity_fct_name(value) if callable(value) and not isinstance(value, nn.Module) else value
 
 
+def scaled(weight: float, loss: Any) -> Any:
+    """Return a loss, of one part or several by name, times a weight."""
+    return {name: weight * part for name, part in loss.items()} if isinstance(loss, dict) else weight * loss
+
+
 def check_columns(embeddings: Sequence[Any], allowed: Sequence[int] | range, what: str, name: str) -> None:
     """Raise :class:`~fourfold.errors.InputError` if a batch has another number of columns than a loss takes.
 

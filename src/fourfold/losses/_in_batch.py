@@ -115,8 +115,7 @@ class InBatch:
         logits = raw * self.scale
         if self.hardness is None or self.strength == 0:
             return logits
-        count = len(candidates.all_queries)
-        own = (torch.arange(raw.shape[1], device=raw.device)[None, :] % count) == found[:, None]
+        own = self._own(raw, candidates, found)
         positive = torch.arange(raw.shape[1], device=raw.device)[None, :] == found[:, None]
         weighted = {"in_batch_negatives": ~own, "hard_negatives": own & ~positive, "all_negatives": ~positive}
         return logits + self.strength * raw.detach() * weighted[self.hardness]
@@ -129,6 +128,10 @@ class InBatch:
             return self.similarity(candidates.all_queries, candidates.positives[index]).T * self.scale
         else:
             scores = self.similarity(candidates.documents, candidates.positives[index]).T
-        count = len(candidates.all_queries)
-        own = (torch.arange(scores.shape[1], device=scores.device)[None, :] % count) == found[:, None]
-        return (scores * self.scale).masked_fill(own, -torch.inf)
+        return (scores * self.scale).masked_fill(self._own(scores, candidates, found), -torch.inf)
+
+    @staticmethod
+    def _own(scores: Tensor, candidates: Candidates, found: Tensor) -> Tensor:
+        """Return which scores ``[rows, others]`` are those of a row with what belongs to the same row."""
+        place = torch.arange(scores.shape[1], device=scores.device) % len(candidates.all_queries)
+        return place[None, :] == found[:, None]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fourfold.errors import InputError
-from fourfold.losses._base import Loss
+from fourfold.losses._base import Loss, scaled
 from fourfold.losses._citations import article
 from fourfold.losses._columns import column_merging_disabled
 from fourfold.losses._forwards import forward_replaced
@@ -93,12 +93,13 @@ class AdaptiveLayerLoss(Loss):
         columns = list(sentence_features)
         model = getattr(self.model, "module", self.model)  # what a distributed model wraps
         with column_merging_disabled(), _layers(model) as layers:
-            total = _scaled(self.last_layer_weight, self.loss(columns, labels))
+            total = scaled(self.last_layer_weight, self.loss(columns, labels))
             final = layers.vectors()
-            for layer in self._chosen(layers.count - 1):
+            chosen = self._chosen(layers.count - 1)
+            for layer in chosen:
                 layers.read(layer)
-                share = self.prior_layers_weight * self._weight(layer) / layers.chosen(self.n_layers_per_step)
-                total = _added(total, _scaled(share, self.loss(columns, labels)))
+                share = self.prior_layers_weight * self._weight(layer) / len(chosen)
+                total = _added(total, scaled(share, self.loss(columns, labels)))
                 if self.kl_temperature > 0:
                     total = _added(total, self._divergence(layers.vectors(), final))
         return total
@@ -132,10 +133,6 @@ class AdaptiveLayerLoss(Loss):
         }
 
 
-def _scaled(weight: float, loss: Any) -> Any:
-    return {name: weight * part for name, part in loss.items()} if isinstance(loss, dict) else weight * loss
-
-
 def _added(total: Any, more: Any) -> Any:
     if isinstance(total, dict) and isinstance(more, dict):
         return {name: total[name] + more[name] for name in total}
@@ -161,10 +158,6 @@ class _Layers:
     @property
     def count(self) -> int:
         return len(self.kept[0][1])
-
-    def chosen(self, asked: int) -> int:
-        """Return how many earlier layers a step computes."""
-        return asked if 0 < asked < self.count - 1 else self.count - 1
 
     def read(self, layer: int) -> None:
         self.layer, self._place, self._given = layer, 0, []

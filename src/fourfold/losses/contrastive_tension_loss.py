@@ -18,6 +18,9 @@ from fourfold.losses._citations import entry
 from fourfold.losses._columns import embed_columns
 from fourfold.losses._rows import token_rows
 from fourfold.modules._base import Features
+from fourfold.ops.names import similarity_fct_name
+from fourfold.ops.similarity import cos_sim
+from fourfold.text.example import InputExample
 
 TENSION = entry(
     "inproceedings", "carlsson2021semantic", title="Semantic Re-tuning with Contrastive Tension",
@@ -75,20 +78,16 @@ class ContrastiveTensionLossInBatchNegatives(nn.Module):
     Args:
         model: The encoder; it is copied.
         scale: Factor of the similarities to begin with.
-        similarity_fct: Of all rows with all rows; None is the cosine.
+        similarity_fct: Of all rows with all rows.
     """
 
     citation = TENSION
 
-    def __init__(
-        self, model: Any, scale: float = 20.0, similarity_fct: Callable[[Any, Any], Tensor] | None = None
-    ) -> None:
-        from fourfold.ops.similarity import cos_sim
-
+    def __init__(self, model: Any, scale: float = 20.0, similarity_fct: Callable[[Any, Any], Tensor] = cos_sim) -> None:
         super().__init__()
         self.model2 = model
         self.model1 = copy.deepcopy(model)
-        self.similarity_fct = cos_sim if similarity_fct is None else similarity_fct
+        self.similarity_fct = similarity_fct
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
@@ -101,8 +100,6 @@ class ContrastiveTensionLossInBatchNegatives(nn.Module):
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings that a model card shows."""
-        from fourfold.ops.names import similarity_fct_name
-
         return {"scale": self.logit_scale.exp().item(), "similarity_fct": similarity_fct_name(self.similarity_fct)}
 
 
@@ -127,8 +124,6 @@ class ContrastiveTensionDataLoader:
         self.collate_fn: Callable[[list[Any]], Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        from fourfold.text.example import InputExample
-
         random.shuffle(self.sentences)
         texts = iter(self.sentences)
         for _ in range(len(self)):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fourfold.errors import InputError
-from fourfold.losses._base import Loss
+from fourfold.losses._base import Loss, scaled
 from fourfold.losses._citations import article
 from fourfold.losses._forwards import forward_replaced
 from fourfold.losses._gradient_cache import send_back, uses_gradient_cache
@@ -88,7 +88,7 @@ class MatryoshkaLoss(Loss):
             for number in sorted(self._chosen()):
                 dim = self.matryoshka_dims[number]
                 narrow(dim)
-                losses.append(_weighted(self.matryoshka_weights[number], self.loss(columns, self._cut(labels, dim))))
+                losses.append(scaled(self.matryoshka_weights[number], self.loss(columns, self._cut(labels, dim))))
         return _total(losses)
 
     def _chosen(self) -> list[int]:
@@ -114,7 +114,7 @@ class MatryoshkaLoss(Loss):
                 cut = [[shrink(rep, dim) for rep in column] for column in reps]
                 leaves = [[rep.detach().requires_grad_(with_backward) for rep in column] for column in cut]
                 others = [self._cut(other, dim) for other in args]
-                losses.append(_weighted(weight, calculate(leaves, *others, with_backward=with_backward, **kwargs)))
+                losses.append(scaled(weight, calculate(leaves, *others, with_backward=with_backward, **kwargs)))
                 if with_backward:
                     ends, reached = ([part for column in some for part in column] for some in (cut, leaves))
                     send_back(ends, reached, weight)
@@ -145,10 +145,6 @@ def _check(dims: list[int], weights: Sequence[float], width: int | None) -> None
         raise InputError(f"matryoshka_dims must be at most the {width} numbers of the model's vectors, got {max(dims)}")
     if width is not None and width not in dims:
         logger.warning("the model's own width of %d is not among matryoshka_dims %s", width, dims)
-
-
-def _weighted(weight: float, loss: Any) -> Any:
-    return {name: weight * part for name, part in loss.items()} if isinstance(loss, dict) else weight * loss
 
 
 def _total(losses: list[Any]) -> Any:

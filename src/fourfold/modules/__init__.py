@@ -38,7 +38,4 @@ def __getattr__(name: str) -> Any:
         from fourfold.modules import _base
 
         return getattr(_base, name)
-    # Only the exact class name is answered, so that submodules keep theirs.
-    if name[:1].isupper() and name in registry and (part := registry.get(name)).__name__ == name:
-        return part
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return registry.attribute(name)

@@ -126,7 +126,9 @@ class TransformerInputs(InputModule):
             tokens = self._tokenised_chats(inputs, prompt, length, options, kwargs)
         if "token_type_ids" not in self.tokenizer.model_input_names:
             tokens = replace(tokens, type_ids=None)
-        return _shared_prefix.with_prefixes(self, tokens) if self._reads_ends(kwargs) else tokens
+        # Once it is known that the numbers differ, what texts share is not looked for again.
+        shares = self._shares is not False and self._reads_ends(kwargs)
+        return _shared_prefix.with_prefixes(self, tokens) if shares else tokens
 
     def _tokenised_chats(
         self,

@@ -63,28 +63,28 @@ class Hashes(Values):
         return set(self._hashes[row].tolist())
 
 
-class _Hashed:
-    """Makes :class:`Hashes` of a dataset."""
-
-    @staticmethod
-    def check() -> None:
-        """Raise :class:`~fourfold.errors.MissingExtraError`, an ``ImportError``, if xxhash is missing."""
-        if importlib.util.find_spec("xxhash") is None:
-            raise MissingExtraError("no_duplicates_hashed needs the package xxhash: pip install xxhash")
-
-    def __call__(self, dataset: Any, processes: int | None, batch_size: int) -> Hashes:
-        self.check()
-        if processes is None:
-            processes = max(1, min(8, (os.cpu_count() or 2) - 1))
-        mapped = dataset.map(
-            _hash_rows, batched=True, batch_size=batch_size, num_proc=processes if processes > 1 else None,
-            remove_columns=dataset.column_names, desc="Hashing",
-        )  # fmt: skip
-        found = mapped.with_format("numpy")["hashes"]
-        return Hashes(np.asarray(found, dtype=np.int64).view(np.uint64))
+def check_hashing() -> None:
+    """Raise :class:`~fourfold.errors.MissingExtraError`, an ``ImportError``, if xxhash is missing."""
+    if importlib.util.find_spec("xxhash") is None:
+        raise MissingExtraError("no_duplicates_hashed needs the package xxhash: pip install xxhash")
 
 
-hashed = _Hashed()
+def hashed(dataset: Any, processes: int | None, batch_size: int) -> Hashes:
+    """Return the hashes of the values of all rows.
+
+    Args:
+        dataset: The rows; every column counts.
+        processes: How many compute them; None is all processors but one, eight at most.
+        batch_size: Rows that a process takes at a time.
+    """
+    if processes is None:
+        processes = max(1, min(8, (os.cpu_count() or 2) - 1))
+    mapped = dataset.map(
+        _hash_rows, batched=True, batch_size=batch_size, num_proc=processes if processes > 1 else None,
+        remove_columns=dataset.column_names, desc="Hashing",
+    )  # fmt: skip
+    found = mapped.with_format("numpy")["hashes"]
+    return Hashes(np.asarray(found, dtype=np.int64).view(np.uint64))
 
 
 def _hash_rows(columns: dict[str, list[Any]]) -> dict[str, list[list[int]]]:

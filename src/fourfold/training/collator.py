@@ -72,12 +72,7 @@ class BaseDataCollator:
         """
         if not features:
             return {}
-        columns = list(features[0])
-        batch: dict[str, Any] = {}
-        if "dataset_name" in columns:
-            columns.remove("dataset_name")
-            batch["dataset_name"] = features[0]["dataset_name"]
-        self._look_at(tuple(columns))
+        batch, columns = self._begun(features[0])
         label = label_column(columns, self.valid_label_columns)
         if label is not None:
             batch["label"] = as_labels([row[label] for row in features])
@@ -86,6 +81,12 @@ class BaseDataCollator:
             values = [row[column] for row in features]
             batch.update(self._column(values, column, place, batch.get("dataset_name")))
         return batch
+
+    def _begun(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the beginning of a batch, with the dataset's name if there is one, and the other columns."""
+        columns = [name for name in row if name != "dataset_name"]
+        self._look_at(tuple(columns))
+        return {name: row[name] for name in row if name == "dataset_name"}, columns
 
     def _column(self, values: list[Any], column: str, place: int, dataset: str | None) -> dict[str, Any]:
         prompt, task = self._prompt(column, dataset), self._task(column, place, dataset)
@@ -166,12 +167,7 @@ class CrossEncoderDataCollator(BaseDataCollator):
 
     def __call__(self, features: Rows) -> dict[str, Any]:
         """Return a batch: a list a column, ``label``, ``prompt`` and ``task`` if there are any."""
-        columns = list(features[0])
-        batch: dict[str, Any] = {}
-        if "dataset_name" in columns:
-            columns.remove("dataset_name")
-            batch["dataset_name"] = features[0]["dataset_name"]
-        self._look_at(tuple(columns))
+        batch, columns = self._begun(features[0])
         label = label_column(columns, self.valid_label_columns)
         if label is not None:
             values = [row[label] for row in features]

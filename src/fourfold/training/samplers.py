@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import BatchSampler, ConcatDataset, RandomSampler, Sampler
 
 from fourfold.errors import InputError
-from fourfold.training._no_duplicates import Values, hashed, one_pass
+from fourfold.training._no_duplicates import Values, check_hashing, hashed, one_pass
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +51,17 @@ class SetEpochMixin:
     """The part of a sampler that knows the epoch, which its random order depends on."""
 
     epoch: int = 0
+    generator: torch.Generator | None = None
+    seed: int = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch begins."""
         self.epoch = epoch
+
+    def _begin(self) -> None:
+        """Let the generator start anew for this epoch."""
+        if self.generator is not None and self.seed is not None:
+            self.generator.manual_seed(self.seed + self.epoch)
 
 
 class DefaultBatchSampler(SetEpochMixin, BatchSampler):
@@ -83,11 +90,6 @@ class DefaultBatchSampler(SetEpochMixin, BatchSampler):
         self.valid_label_columns = list(valid_label_columns or [])
         self.generator = generator
         self.seed = seed
-
-    def _begin(self) -> None:
-        """Let the generator start anew for this epoch."""
-        if self.generator is not None and self.seed is not None:
-            self.generator.manual_seed(self.seed + self.epoch)
 
 
 class NoDuplicatesBatchSampler(DefaultBatchSampler):
@@ -136,7 +138,7 @@ class NoDuplicatesBatchSampler(DefaultBatchSampler):
         self._values: Values | None = None
         self._told = False
         if precompute_hashes:
-            hashed.check()
+            check_hashing()
 
     def _values_of(self) -> Values:
         if self._values is None:
@@ -300,10 +302,6 @@ class MultiDatasetDefaultBatchSampler(SetEpochMixin, BatchSampler):
         for sampler in self.batch_samplers:
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
-
-    def _begin(self) -> None:
-        if self.generator is not None and self.seed is not None:
-            self.generator.manual_seed(self.seed + self.epoch)
 
     def _moved(self, number: int, batch: Sequence[int]) -> list[int]:
         return [self._starts[number] + row for row in batch]

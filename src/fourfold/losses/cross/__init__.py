@@ -13,6 +13,4 @@ sys.modules[__name__].__class__ = Package
 
 
 def __getattr__(name: str) -> Any:
-    if name[:1].isupper() and name in registry and (part := registry.get(name)).__name__ == name:
-        return part
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return registry.attribute(name)

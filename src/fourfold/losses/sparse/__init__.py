@@ -7,18 +7,13 @@ from typing import Any
 
 from fourfold.registry import Package, Registry
 
-registry = Registry("fourfold.losses.sparse", "sparse loss")
-
+# What is defined beside a part of another name.
 _BESIDE = {"CSRReconstructionLoss": "csr_loss"}
+
+registry = Registry("fourfold.losses.sparse", "sparse loss", _BESIDE)
 
 sys.modules[__name__].__class__ = Package
 
 
 def __getattr__(name: str) -> Any:
-    if name in _BESIDE:
-        import importlib
-
-        return getattr(importlib.import_module(f"{__name__}.{_BESIDE[name]}"), name)
-    if name[:1].isupper() and name in registry and (part := registry.get(name)).__name__ == name:
-        return part
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return registry.attribute(name)
