@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,6 +11,34 @@ from fourfold.errors import InputError
 from fourfold.losses._columns import embed_columns
 from fourfold.modules._base import Features
 from fourfold.ops.names import similarity_fct_name
+
+
+class Takes(NamedTuple):
+    """What a loss takes, so that a dataset can be looked at before the first step.
+
+    Attributes:
+        columns: Numbers of columns; of a range the last one is open.
+        what: What the columns are.
+        labels: What a row's label is; empty where labels are not read.
+        optional: Whether labels may be missing.
+    """
+
+    columns: tuple[int, ...] | range
+    what: str
+    labels: str = ""
+    optional: bool = False
+
+    def problem_of_columns(self, count: int) -> str | None:
+        """Return what is wrong with so many columns, as the end of a sentence about the loss; None if nothing is."""
+        if isinstance(self.columns, range):
+            if count >= self.columns.start:
+                return None
+            wanted = f"at least {self.columns.start}"
+        elif count in self.columns:
+            return None
+        else:
+            wanted = " or ".join(map(str, self.columns))
+        return f"takes {wanted} columns ({self.what}) besides the label, the dataset has {count}"
 
 
 class Loss(nn.Module):
@@ -22,10 +50,12 @@ class Loss(nn.Module):
         model: The encoder that is trained.
 
     Attributes:
+        takes: Columns and labels of its batches; None where those of an inner loss are meant, or any.
         config_keys: Attributes that a model card shows.
         citation: BibTeX of the method, empty where there is none.
     """
 
+    takes: ClassVar[Takes | None] = None
     config_keys: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: Any) -> None:
@@ -59,29 +89,15 @@ def scaled(weight: float, loss: Any) -> Any:
     return {name: weight * part for name, part in loss.items()} if isinstance(loss, dict) else weight * loss
 
 
-def check_columns(embeddings: Sequence[Any], allowed: Sequence[int] | range, what: str, name: str) -> None:
-    """Raise :class:`~fourfold.errors.InputError` if a batch has another number of columns than a loss takes.
-
-    Args:
-        embeddings: One entry a column.
-        allowed: Numbers of columns; of a range the last one is open.
-        what: What the columns are.
-        name: The loss.
-    """
-    count = len(embeddings)
-    if isinstance(allowed, range):
-        if count >= allowed.start:
-            return
-        wanted = f"at least {allowed.start}"
-    elif count in allowed:
-        return
-    else:
-        wanted = " or ".join(map(str, allowed))
-    raise InputError(f"{name} takes {wanted} columns ({what}) besides the label, the dataset has {count}")
+def check_columns(loss: Any, columns: Sequence[Any]) -> None:
+    """Raise :class:`~fourfold.errors.InputError` if a batch has another number of columns than a loss takes."""
+    if problem := loss.takes.problem_of_columns(len(columns)):
+        raise InputError(f"{type(loss).__name__} {problem}")
 
 
-def check_labels(labels: Tensor | None, rows: int, what: str, name: str) -> Tensor:
+def check_labels(loss: Any, labels: Tensor | None, rows: int) -> Tensor:
     """Return labels, one a row; raises :class:`~fourfold.errors.InputError` if there are others or none."""
+    name, what = type(loss).__name__, loss.takes.labels
     if labels is None:
         raise InputError(f"{name} needs labels ({what}): a column named label, labels, score or scores")
     if len(labels) != rows:

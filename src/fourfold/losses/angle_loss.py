@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fourfold.errors import InputError
-from fourfold.losses._base import check_columns, check_labels
+from fourfold.losses._base import Takes, check_columns, check_labels
 from fourfold.losses._citations import entry
 from fourfold.losses.cosent_loss import CoSENTLoss, ranking_loss
 from fourfold.ops.similarity import pairwise_angle_sim
@@ -28,6 +28,9 @@ class AnglELoss(CoSENTLoss):
         InputError: If there are two columns and not one label a row.
     """
 
+    takes: ClassVar[Takes | None] = Takes(
+        range(2, 3), "two texts, or query, positive, negatives", "a score", optional=True
+    )
     config_keys: ClassVar[tuple[str, ...]] = ("scale", "similarity_fct")
     citation = entry(
         "inproceedings", "li-li-2024-aoe",
@@ -42,7 +45,7 @@ class AnglELoss(CoSENTLoss):
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the loss of two columns with labels, or of three and more, each ``[rows, width]``."""
-        check_columns(embeddings, range(2, 3), "two texts, or query, positive, negatives", type(self).__name__)
+        check_columns(self, embeddings)
         if len(embeddings) == 2:
             if labels is None:
                 raise InputError(
@@ -51,7 +54,7 @@ class AnglELoss(CoSENTLoss):
             return super().compute_loss_from_embeddings(embeddings, labels)
         first, *others = embeddings
         labels = first.new_ones(len(first)) if labels is None else labels
-        labels = check_labels(labels, len(first), "a score", type(self).__name__)
+        labels = check_labels(self, labels, len(first))
         labels = labels.int() if labels.dtype == torch.bool else labels
         scores = torch.cat([self.similarity_fct(first, other) for other in others])
         every = torch.cat([labels, *(1 - labels for _ in others[1:])])

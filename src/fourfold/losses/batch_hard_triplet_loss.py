@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fourfold.losses._base import check_labels
+from fourfold.losses._base import Takes, check_labels
 from fourfold.losses._columns import embed_columns
 from fourfold.losses.triplet_loss import TRIPLETS
 from fourfold.modules._base import Features
@@ -52,6 +52,7 @@ class _BatchTriplets(nn.Module):
         margin: By how much a negative should be farther away.
     """
 
+    takes: ClassVar[Takes | None] = Takes(range(1, 2), "a text", "the class of a text")
     citation = TRIPLETS
     config_keys: ClassVar[tuple[str, ...]] = ("distance_metric", "margin")
 
@@ -73,7 +74,7 @@ class _BatchTriplets(nn.Module):
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the loss of one column ``[rows, width]`` with the class of each row."""
-        labels = check_labels(labels, len(embeddings[0]), "the class of a text", type(self).__name__)
+        labels = check_labels(self, labels, len(embeddings[0]))
         return self.of_distances(self.distance_metric(embeddings[0]), labels)
 
     def of_distances(self, distances: Tensor, labels: Tensor) -> Tensor:

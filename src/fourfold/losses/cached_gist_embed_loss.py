@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fourfold.losses._base import check_columns
+from fourfold.losses._base import Takes, check_columns
 from fourfold.losses._gradient_cache import CachedLossMixin, Reps, check_mini_batches, send_back
 from fourfold.losses._guided import Columns, MarginStrategy
 from fourfold.losses.gist_embed_loss import GISTEmbedLoss
@@ -32,6 +32,7 @@ class CachedGISTEmbedLoss(CachedLossMixin, GISTEmbedLoss):
         gather_across_devices: As there.
     """
 
+    takes: ClassVar[Takes | None] = Takes(range(2, 3), "query, positive, negatives")
     config_keys: ClassVar[tuple[str, ...]] = (
         "temperature", "mini_batch_size", "mini_batch_num_tokens", "margin_strategy", "margin", "contrast_anchors",
         "contrast_positives", "gather_across_devices",
@@ -65,7 +66,7 @@ class CachedGISTEmbedLoss(CachedLossMixin, GISTEmbedLoss):
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
         """Return the loss of a batch."""
         columns = list(sentence_features)
-        check_columns(columns, range(2, 3), "query, positive, negatives", type(self).__name__)
+        check_columns(self, columns)
         guided = [[self._runs_guide(self.guide, part) for part in self._parts(column)] for column in columns]
         return self.forward_cached(columns, guided)
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from fourfold.losses._base import Loss
+from fourfold.losses._base import Loss, Takes
 from fourfold.losses._gradient_cache import GRAD_CACHE, CachedLossMixin, Reps, check_mini_batches, send_back
 from fourfold.losses._in_batch import HardnessMode, PartitionMode
 from fourfold.losses.multiple_negatives_ranking_loss import MultipleNegativesRankingLoss
@@ -42,6 +42,7 @@ class CachedMultipleNegativesRankingLoss(CachedLossMixin, Loss):
         InputError: If an argument is unusable.
     """
 
+    takes: ClassVar[Takes | None] = MultipleNegativesRankingLoss.takes
     config_keys: ClassVar[tuple[str, ...]] = (
         "scale", "similarity_fct", "mini_batch_size", "mini_batch_num_tokens", "gather_across_devices", "directions",
         "partition_mode", "hardness_mode", "hardness_strength",

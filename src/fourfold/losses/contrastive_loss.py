@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn import functional
 
-from fourfold.losses._base import Loss, check_columns, check_labels
+from fourfold.losses._base import Loss, Takes, check_columns, check_labels
 from fourfold.losses._citations import entry
 
 
@@ -64,6 +64,7 @@ class ContrastiveLoss(Loss):
         InputError: If there is not one label a row, or not two columns.
     """
 
+    takes: ClassVar[Takes | None] = Takes((2,), "two texts", "1 or 0")
     citation = entry(
         "inproceedings", "hadsell2006dimensionality",
         title="Dimensionality Reduction by Learning an Invariant Mapping",
@@ -86,8 +87,8 @@ class ContrastiveLoss(Loss):
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the loss of two columns ``[rows, width]`` with labels ``[rows]``."""
-        check_columns(embeddings, (2,), "two texts", type(self).__name__)
-        labels = check_labels(labels, len(embeddings[0]), "1 or 0", type(self).__name__)
+        check_columns(self, embeddings)
+        labels = check_labels(self, labels, len(embeddings[0]))
         labels = zero_or_one(labels, type(self).__name__).float()
         distances = self.distance_metric(*embeddings)
         far = functional.relu(self.margin - distances)

@@ -6,14 +6,14 @@ import copy
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fourfold.errors import InputError
-from fourfold.losses._base import check_columns
+from fourfold.losses._base import Takes, check_columns
 from fourfold.losses._citations import entry
 from fourfold.losses._columns import embed_columns
 from fourfold.losses._rows import token_rows
@@ -41,6 +41,7 @@ class ContrastiveTensionLoss(nn.Module):
         model: The encoder; it is copied.
     """
 
+    takes: ClassVar[Takes | None] = Takes((2,), "two texts", "1 where they are the same, else 0", optional=True)
     citation = TENSION
 
     def __init__(self, model: Any) -> None:
@@ -51,7 +52,9 @@ class ContrastiveTensionLoss(nn.Module):
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
         """Return the loss of two columns."""
-        first, second = check_pair(list(sentence_features), type(self).__name__)
+        columns = list(sentence_features)
+        check_columns(self, columns)
+        first, second = columns
         if labels is None:
             pairs = zip(token_rows(first), token_rows(second), strict=True)
             labels = torch.tensor([torch.equal(*pair) for pair in pairs])
@@ -62,12 +65,6 @@ class ContrastiveTensionLoss(nn.Module):
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings that a model card shows: none."""
         return {}
-
-
-def check_pair(features: list[Features], name: str) -> list[Features]:
-    """Return two columns; raises :class:`~fourfold.errors.InputError` if there are others."""
-    check_columns(features, (2,), "two texts", name)
-    return features
 
 
 class ContrastiveTensionLossInBatchNegatives(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fourfold.errors import InputError
-from fourfold.losses._base import Loss, check_columns, check_labels
+from fourfold.losses._base import Loss, Takes, check_columns, check_labels
 from fourfold.losses._citations import entry
 from fourfold.ops.similarity import pairwise_cos_sim
 
@@ -29,6 +29,7 @@ class CoSENTLoss(Loss):
         InputError: If there is not one label a row, or not two columns.
     """
 
+    takes: ClassVar[Takes | None] = Takes((2,), "two texts", "a score")
     config_keys: ClassVar[tuple[str, ...]] = ("scale", "similarity_fct")
     citation = entry(
         "article", "10531646", title="CoSENT: Consistent Sentence Embedding via Similarity Ranking",
@@ -50,8 +51,8 @@ class CoSENTLoss(Loss):
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the loss of two columns ``[rows, width]`` with labels ``[rows]``."""
-        check_columns(embeddings, (2,), "two texts", type(self).__name__)
-        labels = check_labels(labels, len(embeddings[0]), "a score", type(self).__name__)
+        check_columns(self, embeddings)
+        labels = check_labels(self, labels, len(embeddings[0]))
         scores = self.similarity_fct(embeddings[0], embeddings[1])
         return ranking_loss(self._scaled(scores), labels)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from fourfold.losses._base import Loss, check_columns, check_labels
+from fourfold.losses._base import Loss, Takes, check_columns, check_labels
 from fourfold.ops.names import fullname
 
 
@@ -25,6 +25,8 @@ class CosineSimilarityLoss(Loss):
         InputError: If there is not one label a row, or not two columns.
     """
 
+    takes: ClassVar[Takes | None] = Takes((2,), "two texts", "a score")
+
     def __init__(
         self, model: Any, loss_fct: nn.Module | None = None, cos_score_transformation: nn.Module | None = None
     ) -> None:
@@ -34,8 +36,8 @@ class CosineSimilarityLoss(Loss):
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the loss of two columns ``[rows, width]`` with labels ``[rows]``."""
-        check_columns(embeddings, (2,), "two texts", type(self).__name__)
-        labels = check_labels(labels, len(embeddings[0]), "a score", type(self).__name__)
+        check_columns(self, embeddings)
+        labels = check_labels(self, labels, len(embeddings[0]))
         cosines = self.cos_score_transformation(torch.cosine_similarity(embeddings[0], embeddings[1]))
         return self.loss_fct(cosines, labels.to(cosines.dtype).view(-1))
 

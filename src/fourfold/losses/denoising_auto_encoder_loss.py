@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from fourfold.errors import InputError
-from fourfold.losses._base import check_columns
+from fourfold.losses._base import Takes, check_columns
 from fourfold.losses._citations import entry
 from fourfold.losses._gradient_cache import has_static_embedding_input
 from fourfold.losses._rows import rows_of, token_rows
@@ -36,6 +36,7 @@ class DenoisingAutoEncoderLoss(nn.Module):
             together.
     """
 
+    takes: ClassVar[Takes | None] = Takes((2,), "damaged text, text")
     citation = entry(
         "inproceedings", "wang-2021-TSDAE",
         title="TSDAE: Using Transformer-based Sequential Denoising Auto-Encoder for Unsupervised Sentence Embedding "
@@ -89,7 +90,7 @@ class DenoisingAutoEncoderLoss(nn.Module):
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
         """Return the cross entropy of the tokens of the second column."""
         columns = list(sentence_features)
-        check_columns(columns, (2,), "damaged text, text", type(self).__name__)
+        check_columns(self, columns)
         damaged, whole = columns
         vectors = self.encoder(dict(damaged))["sentence_embedding"]
         ids = self._target_ids(whole)

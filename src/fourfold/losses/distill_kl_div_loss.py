@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from fourfold.errors import InputError
-from fourfold.losses._base import Loss, check_columns, check_labels
+from fourfold.losses._base import Loss, Takes, check_columns, check_labels
 from fourfold.losses._citations import article
 from fourfold.ops.names import similarity_fct_name
 from fourfold.ops.similarity import pairwise_dot_score
@@ -37,6 +37,7 @@ class DistillKLDivLoss(Loss):
             or the first batch's hold what is no number.
     """
 
+    takes: ClassVar[Takes | None] = Takes(range(3, 4), "query, positive, negatives", "the teacher's scores")
     citation = article(
         "lin2020distillingdenserepresentationsranking", "2010.11386", 2020,
         "Distilling Dense Representations for Ranking using Tightly-Coupled Teachers",
@@ -64,9 +65,9 @@ class DistillKLDivLoss(Loss):
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the loss of queries and documents ``[rows, width]`` with labels ``[rows, documents]``."""
-        check_columns(embeddings, range(3, 4), "query, positive, negatives", type(self).__name__)
+        check_columns(self, embeddings)
         query, *documents = embeddings
-        labels = check_labels(labels, len(query), "the teacher's scores", type(self).__name__)
+        labels = check_labels(self, labels, len(query))
         scores = torch.stack([self.similarity_fct(query, document) for document in documents], dim=1)
         if labels.shape != scores.shape:
             raise InputError(

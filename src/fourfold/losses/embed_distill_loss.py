@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fourfold.errors import InputError
-from fourfold.losses._base import Loss
+from fourfold.losses._base import Loss, Takes
 from fourfold.losses._citations import entry
 from fourfold.losses._columns import embed_columns
 from fourfold.modules._base import Features
@@ -42,6 +42,7 @@ class EmbedDistillLoss(Loss):
         InputError: If the metric is unknown, or labels are missing or have another shape.
     """
 
+    takes: ClassVar[Takes | None] = Takes(range(1, 2), "texts", "the teacher's vectors")
     citation = entry(
         "misc", "kim2023embeddistill",
         title="EmbedDistill: A Geometric Knowledge Distillation for Information Retrieval",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from fourfold.losses._base import Loss, check_columns
+from fourfold.losses._base import Loss, Takes, check_columns
 from fourfold.losses._citations import article
 from fourfold.losses._columns import embed_columns
 from fourfold.losses._guided import Guide, Guided, MarginStrategy, cosines
@@ -33,6 +33,7 @@ class GISTEmbedLoss(Loss):
         InputError: If a model has no tokenizer of transformers, an argument is unusable, or a batch has other columns.
     """
 
+    takes: ClassVar[Takes | None] = Takes((2, 3), "query, positive, negative")
     config_keys: ClassVar[tuple[str, ...]] = (
         "temperature", "margin_strategy", "margin", "contrast_anchors", "contrast_positives", "gather_across_devices",
     )  # fmt: skip
@@ -85,7 +86,7 @@ class GISTEmbedLoss(Loss):
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
         """Return the loss of a batch."""
         columns = list(sentence_features)
-        check_columns(columns, (2, 3), "query, positive, negative", type(self).__name__)
+        check_columns(self, columns)
         theirs = [self._runs_guide(self.guide, features) for features in columns]
         ours = embed_columns(self.model, columns)
         guided = self.guided()

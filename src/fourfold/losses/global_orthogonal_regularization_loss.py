@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fourfold.errors import InputError
-from fourfold.losses._base import Loss
+from fourfold.losses._base import Loss, Takes
 from fourfold.losses._citations import article
 from fourfold.ops.similarity import cos_sim
 
@@ -32,6 +32,7 @@ class GlobalOrthogonalRegularizationLoss(Loss):
         InputError: If both weights are left out, or the aggregation is another.
     """
 
+    takes: ClassVar[Takes | None] = Takes(range(1, 2), "texts")
     config_keys: ClassVar[tuple[str, ...]] = ("similarity_fct", "mean_weight", "second_moment_weight", "aggregation")
     citation = article(
         "zhang2017learningspreadoutlocalfeature", "1708.06320", 2017, "Learning Spread-out Local Feature Descriptors",

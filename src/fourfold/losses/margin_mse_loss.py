@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fourfold.errors import InputError
-from fourfold.losses._base import Loss, check_columns, check_labels
+from fourfold.losses._base import Loss, Takes, check_columns, check_labels
 from fourfold.losses._citations import article
 from fourfold.ops.similarity import pairwise_dot_score
 
@@ -34,6 +34,7 @@ class MarginMSELoss(Loss):
         InputError: If the labels have another shape, or there are fewer than three columns.
     """
 
+    takes: ClassVar[Takes | None] = Takes(range(3, 4), "query, positive, negatives", "the teacher's margins or scores")
     config_keys: ClassVar[tuple[str, ...]] = ("similarity_fct",)
     citation = MARGINS
 
@@ -43,9 +44,9 @@ class MarginMSELoss(Loss):
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the loss of queries and documents, each ``[rows, width]``."""
-        check_columns(embeddings, range(3, 4), "query, positive, negatives", type(self).__name__)
+        check_columns(self, embeddings)
         query, positive, *negatives = embeddings
-        labels = check_labels(labels, len(query), "the teacher's margins or scores", type(self).__name__)
+        labels = check_labels(self, labels, len(query))
         best = self.similarity_fct(query, positive)
         margins = torch.stack([best - self.similarity_fct(query, negative) for negative in negatives], dim=1)
         return (

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fourfold.losses._base import Loss, check_columns
+from fourfold.losses._base import Loss, Takes, check_columns
 from fourfold.losses._citations import entry
 from fourfold.losses._columns import embed_columns
 from fourfold.losses._gradient_cache import CachedLossMixin, Reps, check_mini_batches
@@ -36,6 +36,7 @@ class MegaBatchMarginLoss(CachedLossMixin, Loss):
         InputError: If a batch has not two columns, or the model's features cannot be cut into mini-batches.
     """
 
+    takes: ClassVar[Takes | None] = Takes((2,), "text, positive")
     config_keys: ClassVar[tuple[str, ...]] = (
         "positive_margin", "negative_margin", "mini_batch_size", "mini_batch_num_tokens",
     )  # fmt: skip
@@ -76,13 +77,13 @@ class MegaBatchMarginLoss(CachedLossMixin, Loss):
     def forward_mini_batched(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
         """Return the loss of a batch that is embedded in mini-batches."""
         columns = list(sentence_features)
-        check_columns(columns, (2,), "text, positive", type(self).__name__)
+        check_columns(self, columns)
         return self.forward_cached(columns, labels)
 
     def forward_non_mini_batched(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
         """Return the loss of a batch that is embedded at once."""
         embeddings = embed_columns(self.model, list(sentence_features))
-        check_columns(embeddings, (2,), "text, positive", type(self).__name__)
+        check_columns(self, embeddings)
         return self._of(*embeddings)
 
     def calculate_loss(self, reps: Reps, labels: Any = None, *, with_backward: bool = False) -> Tensor:

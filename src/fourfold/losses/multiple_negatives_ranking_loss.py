@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from fourfold.losses._base import Loss, check_columns
+from fourfold.losses._base import Loss, Takes, check_columns
 from fourfold.losses._citations import article
 from fourfold.losses._in_batch import Candidates, HardnessMode, InBatch, PartitionMode
 from fourfold.ops.similarity import cos_sim
@@ -57,6 +57,7 @@ class MultipleNegativesRankingLoss(Loss):
         InputError: If an argument is unusable, or a batch has fewer than two columns.
     """
 
+    takes: ClassVar[Takes | None] = Takes(range(2, 3), "query, positive, negatives")
     config_keys: ClassVar[tuple[str, ...]] = (
         "scale", "similarity_fct", "gather_across_devices", "directions", "partition_mode", "hardness_mode",
         "hardness_strength",
@@ -98,7 +99,7 @@ class MultipleNegativesRankingLoss(Loss):
 
     def candidates(self, embeddings: Sequence[Tensor]) -> Candidates:
         """Return what the vectors of a batch are compared with."""
-        check_columns(embeddings, range(2, 3), "query, positive, negatives", type(self).__name__)
+        check_columns(self, embeddings)
         return Candidates.of(embeddings, gather=self.gather_across_devices)
 
     def loss_of_rows(self, candidates: Candidates, rows: slice) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn import functional
 
-from fourfold.losses._base import Loss, check_columns, check_labels
+from fourfold.losses._base import Loss, Takes, check_columns, check_labels
 from fourfold.losses.contrastive_loss import SiameseDistanceMetric, metric_name, zero_or_one
 
 
@@ -26,6 +26,8 @@ class OnlineContrastiveLoss(Loss):
         InputError: If there is not one label a row, or not two columns.
     """
 
+    takes: ClassVar[Takes | None] = Takes((2,), "two texts", "1 or 0")
+
     def __init__(
         self,
         model: Any,
@@ -38,8 +40,8 @@ class OnlineContrastiveLoss(Loss):
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the loss of two columns ``[rows, width]`` with labels ``[rows]``."""
-        check_columns(embeddings, (2,), "two texts", type(self).__name__)
-        labels = check_labels(labels, len(embeddings[0]), "1 or 0", type(self).__name__)
+        check_columns(self, embeddings)
+        labels = check_labels(self, labels, len(embeddings[0]))
         labels = zero_or_one(labels, type(self).__name__)
         distances = self.distance_metric(*embeddings)
         positives, negatives = distances[labels == 1], distances[labels == 0]

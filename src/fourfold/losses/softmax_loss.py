@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.errors import InputError
-from fourfold.losses._base import Loss, check_columns
+from fourfold.losses._base import Loss, Takes, check_columns
 from fourfold.losses._citations import entry
 from fourfold.losses._columns import embed_columns
 from fourfold.modules._base import Features
@@ -43,6 +43,7 @@ class SoftmaxLoss(Loss):
         InputError: If the classifier would see nothing, or a batch has not two columns.
     """
 
+    takes: ClassVar[Takes | None] = Takes((2,), "two texts", "the class of the pair")
     config_keys: ClassVar[tuple[str, ...]] = (
         "num_labels", "concatenation_sent_rep", "concatenation_sent_difference", "concatenation_sent_multiplication",
     )  # fmt: skip
@@ -73,7 +74,7 @@ class SoftmaxLoss(Loss):
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Any:
         """Return the loss; without labels the vectors of both columns and the logits ``[rows, classes]``."""
         embeddings = embed_columns(self.model, list(sentence_features))
-        check_columns(embeddings, (2,), "two texts", type(self).__name__)
+        check_columns(self, embeddings)
         first, second = embeddings
         parts = []
         if self.concatenation_sent_rep:

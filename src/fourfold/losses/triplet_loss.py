@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn import functional
 
-from fourfold.losses._base import Loss, check_columns
+from fourfold.losses._base import Loss, Takes, check_columns
 from fourfold.losses._citations import article
 from fourfold.losses.contrastive_loss import metric_name
 from fourfold.ops.similarity import pairwise_cos_sim, pairwise_euclidean_sim, pairwise_manhattan_sim
@@ -52,6 +52,7 @@ class TripletLoss(Loss):
         InputError: If there are not three columns.
     """
 
+    takes: ClassVar[Takes | None] = Takes((3,), "text, positive, negative")
     citation = TRIPLETS
 
     def __init__(
@@ -66,7 +67,7 @@ class TripletLoss(Loss):
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the loss of texts, positives and negatives, each ``[rows, width]``."""
-        check_columns(embeddings, (3,), "text, positive, negative", type(self).__name__)
+        check_columns(self, embeddings)
         text, positive, negative = embeddings
         nearer = self.distance_metric(text, positive) - self.distance_metric(text, negative)
         return functional.relu(nearer + self.triplet_margin).mean()

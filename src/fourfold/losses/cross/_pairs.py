@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from fourfold.errors import InputError
-from fourfold.losses._base import check_labels
+from fourfold.losses._base import Takes, check_columns, check_labels
 from fourfold.ops.device import batch_to_device
 from fourfold.ops.names import fullname
 
@@ -24,6 +24,8 @@ class PairLoss(nn.Module):
     Raises:
         InputError: If it is no cross encoder, or gives several scores where one is needed.
     """
+
+    takes: ClassVar[Takes | None] = None
 
     def __init__(self, model: Any, activation_fn: nn.Module | None = None, *, one_label: bool = True) -> None:
         super().__init__()
@@ -47,10 +49,8 @@ class PairLoss(nn.Module):
         Raises:
             InputError: If there are other columns, or not one label a row.
         """
-        name = type(self).__name__
-        if len(inputs) != 2:
-            raise InputError(f"{name} takes 2 columns (two texts) besides the label, the dataset has {len(inputs)}")
-        return [list(pair) for pair in zip(*inputs, strict=True)], check_labels(labels, len(inputs[0]), "a score", name)
+        check_columns(self, inputs)
+        return [list(pair) for pair in zip(*inputs, strict=True)], check_labels(self, labels, len(inputs[0]))
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return the settings that a model card shows."""

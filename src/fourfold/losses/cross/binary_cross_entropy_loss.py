@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from fourfold.losses._base import Takes
 from fourfold.losses.cross._pairs import PairLoss
 
 
@@ -23,6 +24,8 @@ class BinaryCrossEntropyLoss(PairLoss):
     Raises:
         InputError: If the model is another, or a batch has not two columns and one label a row.
     """
+
+    takes: ClassVar[Takes | None] = Takes((2,), "two texts", "a score")
 
     def __init__(
         self, model: Any, activation_fn: nn.Module | None = None, pos_weight: Tensor | None = None, **kwargs: Any

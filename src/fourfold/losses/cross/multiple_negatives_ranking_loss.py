@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fourfold.errors import InputError
+from fourfold.losses._base import Takes, check_columns
 from fourfold.losses.cross._pairs import PairLoss
 from fourfold.ops.names import fullname
 
@@ -29,6 +29,8 @@ class MultipleNegativesRankingLoss(PairLoss):
     Raises:
         InputError: If the model is another, or a batch has fewer than two columns.
     """
+
+    takes: ClassVar[Takes | None] = Takes(range(2, 3), "query, positive, negatives")
 
     def __init__(
         self,
@@ -54,11 +56,7 @@ class MultipleNegativesRankingLoss(PairLoss):
 
     def candidates(self, inputs: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """Return the pairs to be scored: each query with its positive, then with drawn negatives, then with its own."""
-        if len(inputs) < 2:
-            raise InputError(
-                f"{type(self).__name__} takes at least 2 columns (query, positive, negatives), the dataset has "
-                f"{len(inputs)}"
-            )
+        check_columns(self, inputs)
         queries, positives, *negatives = inputs
         groups = [positives, *self._drawn(inputs[1:]), *negatives]
         return [[query, document] for group in groups for query, document in zip(queries, group, strict=True)]
