@@ -35,3 +35,6 @@ STATIC = 1e-6
 
 # As PACKED, for gradients and sums over a batch, as a share of the largest one.
 GRADIENT = 1e-5
+
+# Losses of two hundred steps: each step's rounding moves the weights that the next one starts from.
+CURVE = 1e-4

@@ -26,18 +26,34 @@ if TYPE_CHECKING:
     from fourfold.ops.quantize import quantize_embeddings as quantize_embeddings
     from fourfold.ops.similarity import SimilarityFunction as SimilarityFunction
     from fourfold.text.example import InputExample as InputExample
+    from fourfold.training.arguments import CrossEncoderTrainingArguments as CrossEncoderTrainingArguments
+    from fourfold.training.arguments import SentenceTransformerTrainingArguments as SentenceTransformerTrainingArguments
+    from fourfold.training.arguments import SparseEncoderTrainingArguments as SparseEncoderTrainingArguments
+    from fourfold.training.cross import CrossEncoderTrainer as CrossEncoderTrainer
+    from fourfold.training.dense import SentenceTransformerTrainer as SentenceTransformerTrainer
+    from fourfold.training.samplers import DefaultBatchSampler as DefaultBatchSampler
+    from fourfold.training.samplers import MultiDatasetDefaultBatchSampler as MultiDatasetDefaultBatchSampler
+    from fourfold.training.sparse import SparseEncoderTrainer as SparseEncoderTrainer
 
 # Where each name lives, as "module:name". The first are those that the older library has at its top.
 _CONTRACT = {
     "CrossEncoder": "fourfold.families.cross:CrossEncoder",
     "CrossEncoderModelCardData": "fourfold.families.model_card:CrossEncoderModelCardData",
+    "CrossEncoderTrainer": "fourfold.training.cross:CrossEncoderTrainer",
+    "CrossEncoderTrainingArguments": "fourfold.training.arguments:CrossEncoderTrainingArguments",
+    "DefaultBatchSampler": "fourfold.training.samplers:DefaultBatchSampler",
     "InputExample": "fourfold.text.example:InputExample",
     "LoggingHandler": "fourfold.logs:LoggingHandler",
+    "MultiDatasetDefaultBatchSampler": "fourfold.training.samplers:MultiDatasetDefaultBatchSampler",
     "SentenceTransformer": "fourfold.families.dense:SentenceTransformer",
     "SentenceTransformerModelCardData": "fourfold.families.model_card:SentenceTransformerModelCardData",
+    "SentenceTransformerTrainer": "fourfold.training.dense:SentenceTransformerTrainer",
+    "SentenceTransformerTrainingArguments": "fourfold.training.arguments:SentenceTransformerTrainingArguments",
     "SimilarityFunction": "fourfold.ops.similarity:SimilarityFunction",
     "SparseEncoder": "fourfold.families.sparse:SparseEncoder",
     "SparseEncoderModelCardData": "fourfold.families.model_card:SparseEncoderModelCardData",
+    "SparseEncoderTrainer": "fourfold.training.sparse:SparseEncoderTrainer",
+    "SparseEncoderTrainingArguments": "fourfold.training.arguments:SparseEncoderTrainingArguments",
     "quantize_embeddings": "fourfold.ops.quantize:quantize_embeddings",
 }
 _HOME = {**_CONTRACT, "load": "fourfold.families.load:load"}
@@ -45,13 +61,21 @@ _HOME = {**_CONTRACT, "load": "fourfold.families.load:load"}
 __all__ = [
     "CrossEncoder",
     "CrossEncoderModelCardData",
+    "CrossEncoderTrainer",
+    "CrossEncoderTrainingArguments",
+    "DefaultBatchSampler",
     "InputExample",
     "LoggingHandler",
+    "MultiDatasetDefaultBatchSampler",
     "SentenceTransformer",
     "SentenceTransformerModelCardData",
+    "SentenceTransformerTrainer",
+    "SentenceTransformerTrainingArguments",
     "SimilarityFunction",
     "SparseEncoder",
     "SparseEncoderModelCardData",
+    "SparseEncoderTrainer",
+    "SparseEncoderTrainingArguments",
     "__version__",
     "load",
     "quantize_embeddings",

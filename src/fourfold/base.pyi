@@ -2,6 +2,7 @@
 
 from fourfold.families._adapters import Adapters as PeftAdapterMixin
 from fourfold.families._model import BaseModel as BaseModel
+from fourfold.training.arguments import BaseTrainingArguments as BaseTrainingArguments
 from fourfold.training.collator import BaseDataCollator as BaseDataCollator
 from fourfold.training.samplers import BatchSamplers as BatchSamplers
 from fourfold.training.samplers import DefaultBatchSampler as DefaultBatchSampler
@@ -11,10 +12,13 @@ from fourfold.training.samplers import MultiDatasetDefaultBatchSampler as MultiD
 from fourfold.training.samplers import NoDuplicatesBatchSampler as NoDuplicatesBatchSampler
 from fourfold.training.samplers import ProportionalBatchSampler as ProportionalBatchSampler
 from fourfold.training.samplers import RoundRobinBatchSampler as RoundRobinBatchSampler
+from fourfold.training.trainer import BaseTrainer as BaseTrainer
 
 __all__ = [
     "BaseDataCollator",
     "BaseModel",
+    "BaseTrainer",
+    "BaseTrainingArguments",
     "BatchSamplers",
     "DefaultBatchSampler",
     "GroupByLabelBatchSampler",

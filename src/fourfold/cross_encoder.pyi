@@ -2,10 +2,14 @@
 
 from fourfold.families.cross import CrossEncoder as CrossEncoder
 from fourfold.families.model_card import CrossEncoderModelCardData as CrossEncoderModelCardData
+from fourfold.training.arguments import CrossEncoderTrainingArguments as CrossEncoderTrainingArguments
 from fourfold.training.collator import CrossEncoderDataCollator as CrossEncoderDataCollator
+from fourfold.training.cross import CrossEncoderTrainer as CrossEncoderTrainer
 
 __all__ = [
     "CrossEncoder",
     "CrossEncoderDataCollator",
     "CrossEncoderModelCardData",
+    "CrossEncoderTrainer",
+    "CrossEncoderTrainingArguments",
 ]

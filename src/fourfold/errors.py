@@ -19,8 +19,10 @@ Each also derives from the built-in type that the sentence-transformers contract
     ├── PlacementError        RuntimeError  a model cannot be moved
     ├── MissingMethodError    AttributeError  a model's backbone lacks a method
     ├── MissingExtraError     ImportError   an optional package is not installed
+    │   └── MissingTrainingError RuntimeError  one that training needs
     ├── MissingNameError      ModuleNotFoundError  the contract has a name that fourfold does not have yet
     ├── AliasError            RuntimeError  the older library's name cannot be taken over
+    ├── TrainingError         RuntimeError  a trainer lacks what it trains, or was given too much
     ├── SearchIndexError      RuntimeError  a search index is damaged or from a newer version
     └── WorkerError           RuntimeError  processes of a pool died, or one raised what cannot be sent
 
@@ -101,12 +103,20 @@ class MissingExtraError(FourfoldError, ImportError):
     """An optional package is not installed; the message holds the command that installs it."""
 
 
+class MissingTrainingError(MissingExtraError, RuntimeError):
+    """A package that training needs is not installed; the message holds the command that installs it."""
+
+
 class MissingNameError(FourfoldError, ModuleNotFoundError):
     """The contract has a name or a path that fourfold does not have yet."""
 
 
 class AliasError(FourfoldError, RuntimeError):
     """The older library's name cannot be taken over, since the library itself is imported."""
+
+
+class TrainingError(FourfoldError, RuntimeError):
+    """A trainer lacks what it trains, or was given things that exclude each other."""
 
 
 class SearchIndexError(FourfoldError, RuntimeError):
@@ -129,6 +139,15 @@ def require(package: str, extra: str, purpose: str) -> None:
         raise MissingExtraError(
             f'{purpose} needs the package {package}. Install it with: pip install "fourfold[{extra}]"'
         )
+
+
+def require_training(purpose: str) -> None:
+    """Raise :class:`MissingTrainingError` unless all packages of the extra ``train`` can be imported."""
+    for package in ("accelerate", "datasets"):
+        if not _installed(package):
+            raise MissingTrainingError(
+                f'{purpose} needs the package {package}. Install it with: pip install "fourfold[train]"'
+            )
 
 
 def check_positive(**numbers: int) -> None:

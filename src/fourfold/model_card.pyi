@@ -3,9 +3,15 @@
 from fourfold.families.model_card import BaseModelCardData as BaseModelCardData
 from fourfold.families.model_card import SentenceTransformerModelCardData as SentenceTransformerModelCardData
 from fourfold.modules.static_embedding import StaticEmbedding as StaticEmbedding
+from fourfold.training.callbacks.model_card import BaseModelCardCallback as BaseModelCardCallback
+from fourfold.training.callbacks.model_card import ModelCardCallback as ModelCardCallback
+from fourfold.training.callbacks.model_card import SentenceTransformerModelCardCallback as SentenceTransformerModelCardCallback
 
 __all__ = [
+    "BaseModelCardCallback",
     "BaseModelCardData",
+    "ModelCardCallback",
+    "SentenceTransformerModelCardCallback",
     "SentenceTransformerModelCardData",
     "StaticEmbedding",
 ]

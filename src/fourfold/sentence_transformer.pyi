@@ -2,10 +2,14 @@
 
 from fourfold.families.dense import SentenceTransformer as SentenceTransformer
 from fourfold.families.model_card import SentenceTransformerModelCardData as SentenceTransformerModelCardData
+from fourfold.training.arguments import SentenceTransformerTrainingArguments as SentenceTransformerTrainingArguments
 from fourfold.training.collator import SentenceTransformerDataCollator as SentenceTransformerDataCollator
+from fourfold.training.dense import SentenceTransformerTrainer as SentenceTransformerTrainer
 
 __all__ = [
     "SentenceTransformer",
     "SentenceTransformerDataCollator",
     "SentenceTransformerModelCardData",
+    "SentenceTransformerTrainer",
+    "SentenceTransformerTrainingArguments",
 ]

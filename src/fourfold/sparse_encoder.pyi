@@ -2,10 +2,14 @@
 
 from fourfold.families.model_card import SparseEncoderModelCardData as SparseEncoderModelCardData
 from fourfold.families.sparse import SparseEncoder as SparseEncoder
+from fourfold.training.arguments import SparseEncoderTrainingArguments as SparseEncoderTrainingArguments
 from fourfold.training.collator import SparseEncoderDataCollator as SparseEncoderDataCollator
+from fourfold.training.sparse import SparseEncoderTrainer as SparseEncoderTrainer
 
 __all__ = [
     "SparseEncoder",
     "SparseEncoderDataCollator",
     "SparseEncoderModelCardData",
+    "SparseEncoderTrainer",
+    "SparseEncoderTrainingArguments",
 ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fourfold import _CONTRACT
+from fourfold.evaluation import registry as evaluators
 from fourfold.losses import cross, sparse
 from fourfold.losses import registry as losses
 from fourfold.modules import registry
@@ -65,11 +66,29 @@ HOMES = {
     "search.paraphrases": "paraphrase_mining paraphrase_mining_embeddings",
     "search.semantic": "information_retrieval semantic_search",
     "store.source": "is_sentence_transformer_model load_dir_path load_file_path",
+    "evaluation._base": "BaseEvaluator SentenceEvaluator",
+    "training._distributed": "distributed_evaluation",
+    "training.arguments": """BaseTrainingArguments CrossEncoderTrainingArguments SentenceTransformerTrainingArguments
+        SparseEncoderTrainingArguments""",
+    "training.callbacks.model_card": """BaseModelCardCallback CrossEncoderModelCardCallback IGNORED_FIELDS
+        ModelCardCallback SentenceTransformerModelCardCallback SparseEncoderModelCardCallback get_losses""",
+    "training.callbacks.splade_callbacks": "SchedulerType SpladeRegularizerWeightSchedulerCallback",
     "training.collator": """BaseDataCollator CrossEncoderDataCollator DEFAULT_LABEL_COLUMNS
         SentenceTransformerDataCollator SparseEncoderDataCollator""",
+    "training.cross": "CrossEncoderTrainer",
+    "training.dense": "SentenceTransformerTrainer",
+    "training.legacy.denoising": "DenoisingAutoEncoderDataset",
+    "training.legacy.no_duplicates_loader": "NoDuplicatesDataLoader",
+    "training.legacy.parallel_sentences": "ParallelSentencesDataset",
+    "training.legacy.readers": """LabelSentenceReader NLIDataReader PairedFilesReader STSBenchmarkDataReader
+        STSDataReader TripletReader""",
+    "training.legacy.sentence_label": "SentenceLabelDataset",
+    "training.legacy.sentences": "SentencesDataset",
     "training.samplers": """BatchSamplers DefaultBatchSampler GroupByLabelBatchSampler MultiDatasetBatchSamplers
         MultiDatasetDefaultBatchSampler NoDuplicatesBatchSampler ProportionalBatchSampler RoundRobinBatchSampler
         SetEpochMixin""",
+    "training.sparse": "SparseEncoderTrainer",
+    "training.trainer": "BaseTrainer",
     "text.modality": """MULTIMODAL_DICT_KEYS Modality format_modality infer_batch_modality infer_modality
         is_message_dict=is_message raise_unsupported_modality_error""",
 }
@@ -151,7 +170,7 @@ def home(name: str, path: str = "") -> str | None:
     ('fourfold.ops.similarity:dot_score', 'fourfold.modules.pooling:Pooling', 'fourfold.ops.similarity:cos_sim')
     >>> home("no_such_name")
     """
-    registries = [registry, losses]
+    registries = [registry, losses, evaluators]
     for place, own in PARTS.items():
         if path == place or path.startswith(f"{place}."):
             # A reranker's loss that is not there yet is not the loss of vectors that has its name.

@@ -151,6 +151,12 @@ class Parts(nn.Module):
             else:
                 old(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs, **kwargs)
 
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Do what :meth:`gradient_checkpointing_enable` does, under transformers' newer name for it."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **kwargs)
+
     @property
     def _no_split_modules(self) -> list[str]:
         return []

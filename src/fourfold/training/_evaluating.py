@@ -1,0 +1,37 @@
+"""The evaluator's part of an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import distributed
+
+from fourfold.training._distributed import distributed_evaluation, several
+
+
+def metrics(trainer: Any, prefix: str) -> dict[str, Any]:
+    """Return what a trainer's evaluator says of its model, with a prefix before each key.
+
+    Args:
+        trainer: The trainer.
+        prefix: Put before keys that do not begin with it.
+    """
+    folder = Path(trainer.args.output_dir, "eval")
+    shared = not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+    found: Any = None
+    with distributed_evaluation(trainer.model, enabled=shared) as here:
+        if here:
+            output = None
+            if trainer.is_world_process_zero():
+                folder.mkdir(parents=True, exist_ok=True)
+                output = str(folder)
+            state = trainer.state
+            found = trainer.evaluator(trainer.model, output_path=output, epoch=state.epoch, steps=state.global_step)
+    if shared and several():
+        sent = [found]
+        distributed.broadcast_object_list(sent)
+        found = sent[0]
+    if not isinstance(found, dict):
+        found = {"evaluator": found}
+    return {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": value for key, value in found.items()}

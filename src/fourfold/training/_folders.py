@@ -1,0 +1,106 @@
+"""The part of a trainer that writes folders and reads them again."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer
+
+from fourfold.training import _checkpoints
+from fourfold.training._ahead import Ahead
+
+logger = logging.getLogger(__name__)
+
+
+class Folders(Trainer):
+    """The part of a trainer that writes folders and reads them again."""
+
+    args: Any
+    model: Any
+    _ahead: Ahead | None = None
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; with ``resume_from_checkpoint=True`` from the last checkpoint that was written to its end."""
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = _checkpoints.last_whole(self.args.output_dir)
+        try:
+            return super().train(resume_from_checkpoint, *args, **kwargs)
+        finally:
+            self.is_in_train = False
+            if self._ahead is not None:
+                self._ahead.close()
+                self._ahead = None
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if not self.args.should_save:
+            return
+        folder = output_dir or self.args.output_dir
+        logger.info("saving the model to %s", folder)
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - beside strings of transformers
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        if state_dict:
+            model.load_state_dict(state_dict)
+        model.save_pretrained(folder)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+        torch.save(self.args, Path(folder, "training_args.bin"))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        _checkpoints.load_weights(self.model if model is None else model, resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        best: Any = self.state.best_model_checkpoint
+        logger.info("loading the best model, %s, whose score is %s", best, self.state.best_metric)
+        try:
+            if (step := _checkpoints.step_of(best)) is not None:
+                self.model.model_card_data.set_best_model_step(step)
+            _checkpoints.load_weights(self.model, best)
+        except Exception:
+            logger.exception("the best model could not be loaded from %s; the last one is kept", best)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if self.is_world_process_zero() and self.args.hub_strategy != "end":
+            _checkpoints.copy_model(checkpoint_folder, self.args.output_dir)
+        super()._push_from_checkpoint(checkpoint_folder)
+
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,  # noqa: A002 - the contract's name
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the model's card into ``args.output_dir``, in the main process.
+
+        Args:
+            language: Language code of the data.
+            license: Licence of the model.
+            tags: More tags.
+            model_name: Title of the card.
+            finetuned_from: Not used, as all that follow: the card knows it by itself.
+            tasks: Not used.
+            dataset_tags: Not used.
+            dataset: Not used.
+            dataset_args: Not used.
+            **kwargs: Not used.
+        """
+        if not self.is_world_process_zero():
+            return
+        data = self.model.model_card_data
+        if language:
+            data.set_language(language)
+        if license:
+            data.set_license(license)
+        if tags:
+            data.add_tags(tags)
+        self.model._create_model_card(self.args.output_dir, model_name=model_name)

@@ -1,0 +1,1 @@
+"""What is called at moments of a training, one callback a file."""
