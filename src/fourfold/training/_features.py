@@ -15,16 +15,19 @@ _MARKS = (
 def by_column(inputs: dict[str, Any]) -> tuple[list[dict[str, Any]], Tensor | None]:
     """Return the features of each column, in order, and the labels, if there are any.
 
-    Where one column's name begins with another's, a key belongs to the longer one that fits.
+    A column's keys stand together, so that one which two columns' names begin belongs to the nearer.
     """
+    places: dict[str, int] = {}
     columns: dict[str, dict[str, Any]] = {}
-    for key in inputs:
-        for mark in _MARKS:
-            if key.endswith(f"_{mark}"):
-                columns.setdefault(key[: -len(mark)], {})
-    longest_first = sorted(columns, key=len, reverse=True)
-    for key, value in inputs.items():
-        column = next((column for column in longest_first if key.startswith(column)), None)
-        if column is not None:
-            columns[column][key[len(column) :]] = value
+    for place, key in enumerate(inputs):
+        if mark := next((mark for mark in _MARKS if key.endswith(f"_{mark}")), None):
+            column = key[: -len(mark)]
+            places.setdefault(column, place)
+            columns.setdefault(column, {})[mark] = inputs[key]
+    marked = {column + mark for column, found in columns.items() for mark in found}
+    for place, key in enumerate(inputs):
+        fitting = [column for column in columns if key.startswith(column)]
+        if fitting and key not in marked:
+            column = min(fitting, key=lambda column: abs(places[column] - place))
+            columns[column][key[len(column) :]] = inputs[key]
     return list(columns.values()), inputs.get("label")

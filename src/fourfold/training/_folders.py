@@ -86,7 +86,7 @@ class Folders(Trainer):
             language: Language code of the data.
             license: Licence of the model.
             tags: More tags.
-            model_name: Title of the card.
+            model_name: Name on the hub, where the card data have none.
             finetuned_from: Not used, as all that follow: the card knows it by itself.
             tasks: Not used.
             dataset_tags: Not used.

@@ -1,0 +1,79 @@
+"""Trainings by two real processes over gloo, beside the older library's two."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fourfold.testing import tiny_folder
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("distributed_run.py")
+TIMEOUT = 240
+CASES = {
+    "gathered": ("MultipleNegativesRankingLoss", {"loss_options": {"gather_across_devices": True}}),
+    "cached": ("CachedMultipleNegativesRankingLoss", {"loss_options": {"mini_batch_size": 3}}),
+    "matryoshka": ("MultipleNegativesRankingLoss", {"matryoshka": True, "batch_sampler": "no_duplicates"}),
+    "accumulated": ("CoSENTLoss", {"gradient_accumulation_steps": 2}),
+}  # fmt: skip
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return str(server.getsockname()[1])
+
+
+def run(folder, library, processes=2):
+    """Return what each process found in each case."""
+    folder.mkdir(parents=True)
+    port = free_port()
+    started = []
+    for rank in range(processes):
+        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_PORT": port}
+        environment = {**os.environ, **place, "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, SCRIPT, library, tiny_folder("dense", "bert"), folder, json.dumps(CASES)]
+        with (folder / f"log{rank}.txt").open("w") as log:
+            started.append(subprocess.Popen(
+                list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log
+            ))  # fmt: skip
+    try:
+        codes = [process.wait(timeout=TIMEOUT) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert codes == [0] * processes, (folder / "log0.txt").read_text()[-3000:]
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(processes)]
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("two") / "ours", "ours")
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory):
+    pytest.importorskip("sentence_transformers")
+    return run(tmp_path_factory.mktemp("two") / "theirs", "theirs")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_older_library_has_the_same_losses(ours, theirs, name):
+    for key in ("losses", "scores"):
+        assert ours[0][name][key] == pytest.approx(theirs[0][name][key], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_both_processes_have_the_same_model(ours, name):
+    first, second = (process[name] for process in ours)
+    assert first["weights"] == second["weights"]
+    assert first["scores"] == second["scores"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_encoding_by_both_is_encoding_by_one(ours, name):
+    assert ours[0][name]["scores"][-1] == pytest.approx(ours[1][name]["alone"], abs=1e-5)
