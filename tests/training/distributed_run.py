@@ -6,9 +6,6 @@ import sys
 import warnings
 from pathlib import Path
 
-warnings.simplefilter("ignore")
-os.environ.update(ACCELERATE_USE_CPU="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
-
 import torch
 from datasets import Dataset
 from torch import nn
@@ -48,6 +45,7 @@ def train(package, evaluation, losses, model_folder, output, loss, options):
 
 def main():
     library, model_folder, output, cases = *sys.argv[1:4], json.loads(sys.argv[4])
+    warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     if library == "ours":
         import fourfold as package

@@ -35,7 +35,13 @@ def run(folder, library, processes=2):
     started = []
     for rank in range(processes):
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_PORT": port}
-        environment = {**os.environ, **place, "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+        environment = {
+            **os.environ,
+            **place,
+            "MASTER_ADDR": "127.0.0.1",
+            "PYTHONPATH": str(ROOT),
+            "ACCELERATE_USE_CPU": "1",
+        }
         command = [sys.executable, SCRIPT, library, tiny_folder("dense", "bert"), folder, json.dumps(CASES)]
         with (folder / f"log{rank}.txt").open("w") as log:
             started.append(subprocess.Popen(
