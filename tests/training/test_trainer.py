@@ -296,6 +296,16 @@ def test_prompts_by_dataset(tmp_path):
     assert "dataset_name" not in data["pairs"][0]
 
 
+@pytest.mark.parametrize("sampler", ["no_duplicates", "no_duplicates_hashed"])
+def test_a_dataset_s_name_is_no_duplicate(tmp_path, sampler):
+    data = {"pairs": Dataset.from_dict({"a": list("abcdefgh"), "b": list("ijklmnop"), "label": [0.0] * 8})}
+    loss = {"pairs": losses.CoSENTLoss}
+    made = SentenceTransformerTrainer(
+        dense(), arguments(tmp_path, batch_sampler=sampler), train_dataset=data, loss=loss
+    )
+    assert [len(batch["label"]) for batch in made.get_train_dataloader()] == [4, 4]
+
+
 def test_a_transform_of_the_data_is_kept(tmp_path):
     def upper(batch):
         return {"a": [text.upper() for text in batch["anchor"]], "b": batch["positive"]}

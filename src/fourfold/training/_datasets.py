@@ -9,9 +9,7 @@ from torch import nn
 
 from fourfold.errors import InputError, did_you_mean
 from fourfold.modules.router import Router
-from fourfold.training.collator import label_column
-
-NAME_COLUMN = "dataset_name"
+from fourfold.training.collator import NAME_COLUMN, label_column
 
 # Keys of a batch that mean something else.
 _RESERVED = ("return_loss", NAME_COLUMN)

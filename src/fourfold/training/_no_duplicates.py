@@ -7,7 +7,7 @@ import heapq
 import importlib.util
 import os
 import pickle
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,14 +43,16 @@ class Values:
     """The values of each row of a dataset, read when they are asked for.
 
     Args:
-        dataset: The rows; every column counts.
+        dataset: The rows.
+        left_out: Columns that do not count.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, left_out: Collection[str] = ()) -> None:
         self._dataset = dataset
+        self._left_out = left_out
 
     def __getitem__(self, row: int) -> set[Hashable]:
-        return {key_of(value) for value in self._dataset[row].values()}
+        return {key_of(value) for name, value in self._dataset[row].items() if name not in self._left_out}
 
 
 class Hashes(Values):
@@ -69,11 +71,12 @@ def check_hashing() -> None:
         raise MissingExtraError("no_duplicates_hashed needs the package xxhash: pip install xxhash")
 
 
-def hashed(dataset: Any, processes: int | None, batch_size: int) -> Hashes:
+def hashed(dataset: Any, left_out: Collection[str], processes: int | None, batch_size: int) -> Hashes:
     """Return the hashes of the values of all rows.
 
     Args:
-        dataset: The rows; every column counts.
+        dataset: The rows.
+        left_out: Columns that do not count.
         processes: How many compute them; None is all processors but one, eight at most.
         batch_size: Rows that a process takes at a time.
     """
@@ -81,20 +84,21 @@ def hashed(dataset: Any, processes: int | None, batch_size: int) -> Hashes:
         processes = max(1, min(8, (os.cpu_count() or 2) - 1))
     mapped = dataset.map(
         _hash_rows, batched=True, batch_size=batch_size, num_proc=processes if processes > 1 else None,
-        remove_columns=dataset.column_names, desc="Hashing",
+        remove_columns=dataset.column_names, desc="Hashing", fn_kwargs={"left_out": tuple(left_out)},
     )  # fmt: skip
     found = mapped.with_format("numpy")["hashes"]
     return Hashes(np.asarray(found, dtype=np.int64).view(np.uint64))
 
 
-def _hash_rows(columns: dict[str, list[Any]]) -> dict[str, list[list[int]]]:
+def _hash_rows(columns: dict[str, list[Any]], left_out: tuple[str, ...]) -> dict[str, list[list[int]]]:
     import xxhash
 
     def hash_of(value: Any) -> int:
         # Arrow keeps signed numbers.
         return int(np.uint64(xxhash.xxh64_intdigest(key_of(value).encode("utf-8", "surrogatepass"))).astype(np.int64))
 
-    return {"hashes": [[hash_of(value) for value in row] for row in zip(*columns.values(), strict=True)]}
+    kept = [values for name, values in columns.items() if name not in left_out]
+    return {"hashes": [[hash_of(value) for value in row] for row in zip(*kept, strict=True)]}
 
 
 def one_pass(

@@ -14,6 +14,9 @@ from fourfold.notices import warn_once
 
 logger = logging.getLogger(__name__)
 
+# The column with the name of a row's dataset, where that matters.
+NAME_COLUMN = "dataset_name"
+
 DEFAULT_LABEL_COLUMNS = ("label", "labels", "score", "scores")
 
 # Where columns of these names are usually expected: a loss takes columns by their order alone.
@@ -79,14 +82,14 @@ class BaseDataCollator:
             columns.remove(label)
         for place, column in enumerate(columns):
             values = [row[column] for row in features]
-            batch.update(self._column(values, column, place, batch.get("dataset_name")))
+            batch.update(self._column(values, column, place, batch.get(NAME_COLUMN)))
         return batch
 
     def _begun(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """Return the beginning of a batch, with the dataset's name if there is one, and the other columns."""
-        columns = [name for name in row if name != "dataset_name"]
+        columns = [name for name in row if name != NAME_COLUMN]
         self._look_at(tuple(columns))
-        return {name: row[name] for name in row if name == "dataset_name"}, columns
+        return {name: row[name] for name in row if name == NAME_COLUMN}, columns
 
     def _column(self, values: list[Any], column: str, place: int, dataset: str | None) -> dict[str, Any]:
         prompt, task = self._prompt(column, dataset), self._task(column, place, dataset)
@@ -175,7 +178,7 @@ class CrossEncoderDataCollator(BaseDataCollator):
             batch["label"] = [torch.as_tensor(value) for value in values] if ragged else as_labels(values)
             columns.remove(label)
         for key, given in (("prompt", self.prompts), ("task", self.router_mapping)):
-            found = given.get(batch.get("dataset_name", "")) if isinstance(given, dict) else given
+            found = given.get(batch.get(NAME_COLUMN, "")) if isinstance(given, dict) else given
             if found:
                 batch[key] = found
         return {**batch, **{column: [row[column] for row in features] for column in columns}}

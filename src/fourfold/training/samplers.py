@@ -15,6 +15,7 @@ from torch.utils.data import BatchSampler, ConcatDataset, RandomSampler, Sampler
 
 from fourfold.errors import InputError
 from fourfold.training._no_duplicates import Values, check_hashing, hashed, one_pass
+from fourfold.training.collator import NAME_COLUMN
 
 logger = logging.getLogger(__name__)
 
@@ -130,9 +131,11 @@ class NoDuplicatesBatchSampler(DefaultBatchSampler):
         precompute_batch_size: int = 1000,
     ) -> None:
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
-        left_out = {*self.valid_label_columns, "dataset_name"}
-        columns = [column for column in dataset.column_names if column not in left_out]
-        self.dataset = dataset.select_columns(columns)
+        self._left_out = {*self.valid_label_columns, NAME_COLUMN}
+        self.dataset = dataset
+        # A transform may read any column.
+        if getattr(dataset, "format", {"type": None})["type"] != "custom":
+            self.dataset = dataset.select_columns([name for name in dataset.column_names if name not in self._left_out])
         self.precompute_hashes = precompute_hashes
         self._hashing = (precompute_num_proc, precompute_batch_size)
         self._values: Values | None = None
@@ -142,7 +145,10 @@ class NoDuplicatesBatchSampler(DefaultBatchSampler):
 
     def _values_of(self) -> Values:
         if self._values is None:
-            self._values = hashed(self.dataset, *self._hashing) if self.precompute_hashes else Values(self.dataset)
+            if self.precompute_hashes:
+                self._values = hashed(self.dataset, self._left_out, *self._hashing)
+            else:
+                self._values = Values(self.dataset, self._left_out)
         return self._values
 
     def __iter__(self) -> Iterator[list[int]]:
