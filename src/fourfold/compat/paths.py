@@ -77,6 +77,9 @@ HOMES = {
         SentenceTransformerDataCollator SparseEncoderDataCollator""",
     "training.cross": "CrossEncoderTrainer",
     "training.dense": "SentenceTransformerTrainer",
+    "families._dense_legacy": "FitMixin=DenseLegacy",
+    "training.legacy.callbacks": "EvaluatorCallback OriginalCallback SaveModelCallback",
+    "training.legacy.cross_fit": "FitMixinLoss",
     "training.legacy.denoising": "DenoisingAutoEncoderDataset",
     "training.legacy.no_duplicates_loader": "NoDuplicatesDataLoader",
     "training.legacy.parallel_sentences": "ParallelSentencesDataset",
@@ -95,6 +98,14 @@ HOMES = {
 
 # Packages of parts whose names mean something else elsewhere: two families have a MSELoss.
 PARTS = {"cross_encoder.losses": cross.registry, "sparse_encoder.losses": sparse.registry}
+
+
+# Names that one path means in a way of its own.
+OWN = {
+    ("cross_encoder.fit_mixin", "FitMixin"): "fourfold.families._cross_legacy:CrossLegacy",
+    ("cross_encoder.model", "FitMixin"): "fourfold.families._cross_legacy:CrossLegacy",
+    ("cross_encoder.fit_mixin", "SaveModelCallback"): "fourfold.training.legacy.cross_fit:SaveModelCallback",
+}
 
 
 class Row(NamedTuple):
@@ -170,6 +181,8 @@ def home(name: str, path: str = "") -> str | None:
     ('fourfold.ops.similarity:dot_score', 'fourfold.modules.pooling:Pooling', 'fourfold.ops.similarity:cos_sim')
     >>> home("no_such_name")
     """
+    if (path, name) in OWN:
+        return OWN[path, name]
     registries = [registry, losses, evaluators]
     for place, own in PARTS.items():
         if path == place or path.startswith(f"{place}."):

@@ -14,6 +14,7 @@ from fourfold.engine.workers import WorkerPool
 from fourfold.errors import InputError
 from fourfold.families import _cross_predict, _cross_rank, _encoding
 from fourfold.families._cross_arguments import older_init_arguments, older_predict_arguments, older_rank_arguments
+from fourfold.families._cross_legacy import CrossLegacy
 from fourfold.families._model import BaseModel, Loaded, ModelOptions, shows_model_options
 from fourfold.families._precision import keep_in_float32
 from fourfold.families.model_card import BaseModelCardData, CrossEncoderModelCardData
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 _OLDEST_KEY = "sbert_ce_default_activation_function"
 
 
-class CrossEncoder(BaseModel):
+class CrossEncoder(CrossLegacy, BaseModel):
     """Score pairs of texts: how well a document answers a query, or which of several labels a pair has.
 
     Both texts are read together, which tells more than comparing vectors, and costs a forward for each pair.
