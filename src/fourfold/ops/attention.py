@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fourfold.containers import offsets_of, runs_of
-from fourfold.ops import banded
+from fourfold.ops import banded, thinned
 
 UNLIMITED = -1
 
@@ -242,11 +242,15 @@ def grouped(
     heads, tokens, size = query.shape[1:]
     outputs = []
     shared = key.shape[1] != heads
-    for run in packing.runs:
-        q, k, v = _texts(query, run), _whole_texts(key, run), _whole_texts(value, run)
+    queries, keys, values = (_by_run(states, packing) for states in (query, key, value))
+    for run, q, k, v in zip(packing.runs, queries, keys, values, strict=True):
+        if run.before:
+            k, v = (_after_shared(states, own, run) for states, own in ((key, k), (value, v)))
         mask, causal = _mask_for(packing, window, run, query.device)
         if mask is not None and mask.ndim == 4 and isinstance(window, Window):
             out = banded.banded(q, k, v, window.left, window.right, mask, scale, dropout)
+        elif 0 < dropout < 1 and not shared and not q.is_cuda:
+            out = thinned.attention(q, k, v, mask, causal=causal, scale=scale, dropout=dropout)
         else:
             out = functional.scaled_dot_product_attention(
                 q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=shared
@@ -259,17 +263,21 @@ def grouped(
     return torch.cat(outputs).unsqueeze(0) if outputs else query.new_empty(1, tokens, heads, size)
 
 
-def _texts(states: Tensor, run: Run) -> Tensor:
-    """View ``[1, heads, tokens, size]`` as the rows of a run, ``[rows, heads, length, size]``, without a copy."""
-    group = states[0, :, run.start : run.start + run.rows * run.length]
-    return group.unflatten(1, (run.rows, run.length)).transpose(0, 1)
+def _by_run(states: Tensor, packing: Packing) -> list[Tensor]:
+    """View ``[1, heads, tokens, size]`` as the rows of each run, ``[rows, heads, length, size]``, without a copy.
+
+    One split, not a slice a run: on the way back, a slice's gradient is as large as all of them together.
+    """
+    sizes = [run.rows * run.length for run in packing.runs]
+    parts = states.squeeze(0).split([*sizes, packing.filling], dim=1)
+    return [
+        part.unflatten(1, (run.rows, run.length)).transpose(0, 1)
+        for run, part in zip(packing.runs, parts[:-1], strict=True)
+    ]
 
 
-def _whole_texts(states: Tensor, run: Run) -> Tensor:
+def _after_shared(states: Tensor, own: Tensor, run: Run) -> Tensor:
     """Return the rows of a run with what comes before them, ``[rows, heads, before + length, size]``."""
-    own = _texts(states, run)
-    if not run.before:
-        return own
     shared = states[:, :, run.shared].expand(run.rows, -1, -1, -1)
     return torch.cat([shared, own], dim=2)
 
