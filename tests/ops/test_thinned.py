@@ -3,7 +3,7 @@ import torch
 from tests.tolerances import FORMULA
 from torch.nn import functional
 
-from fourfold.ops.thinned import attention, kept
+from fourfold.ops.thinned import CheapDropout, attention, dropout, kept
 
 
 def states(rows=2, heads=3, length=5, size=4):
@@ -43,9 +43,9 @@ def test_the_expected_output_stays(dropout):
 
 def test_the_share_that_is_kept():
     torch.manual_seed(0)
-    for dropout in (0.0, 0.1, 0.37, 0.9999):
-        share = kept(torch.Size([700, 801]), dropout, torch.device("cpu")).float().mean().item()
-        assert share == pytest.approx(1 - dropout, abs=3e-3)
+    for wanted in (0.0, 0.1, 0.37, 0.9999):
+        share = kept(torch.Size([700, 801]), wanted, torch.device("cpu")).float().mean().item()
+        assert share == pytest.approx(1 - wanted, abs=3e-3)
 
 
 def test_neighbours_are_independent():
@@ -62,3 +62,28 @@ def test_the_seed_decides():
         drawn.append(kept(torch.Size([7, 9]), 0.3, torch.device("cpu")))
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_states():
+    torch.manual_seed(0)
+    found = torch.randn(400, 300, requires_grad=True)
+    out = dropout(found, 0.25)
+    left = out != 0
+    torch.testing.assert_close(out[left], found[left] / 0.75)
+    assert left.float().mean().item() == pytest.approx(0.75, abs=0.01)
+    out.sum().backward()
+    torch.testing.assert_close(found.grad, left / 0.75)
+
+
+def test_dropout_inside_the_block():
+    layer, states = torch.nn.Dropout(0.5), torch.ones(8, 9)
+    with CheapDropout():
+        torch.manual_seed(3)
+        inside = layer(states)
+        assert torch.equal(layer.eval()(states), states)
+        assert torch.equal(functional.dropout(states, 0.0), states)
+        assert not functional.dropout(states, 1.0).any()
+    torch.manual_seed(3)
+    assert torch.equal(inside, dropout(states, 0.5))
+    torch.manual_seed(3)
+    assert not torch.equal(layer.train()(states), inside)

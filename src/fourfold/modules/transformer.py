@@ -25,6 +25,7 @@ from fourfold.modules._base import Features
 from fourfold.modules._transformer_folder import KWARGS, TransformerFolder
 from fourfold.modules._transformer_inputs import TransformerInputs
 from fourfold.notices import renamed_keywords, warn_once
+from fourfold.ops import thinned
 from fourfold.ops.attention import Packing
 from fourfold.text.modality import Modality
 
@@ -292,7 +293,8 @@ class Transformer(TransformerInputs, TransformerFolder):
                 layer = _vocabulary.projection(self.model) if defers else None
                 with self._read_by_text(features, packing, layer) as more:
                     given = {**features, **kwargs, **more}
-                    output = _forward.run(self.model, entry["method"], given, path, packed=packing is not None)
+                    with thinned.cheap_dropout(self.model):
+                        output = _forward.run(self.model, entry["method"], given, path, packed=packing is not None)
         except IndexError as error:
             self._check_ids(features)
             raise error from None
