@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import importlib
 import importlib.util
-import json
-from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from recipes.permitted import read_jsonl
 
 
 class Library:
@@ -42,23 +41,17 @@ def minilm() -> str:
     return str(Path(spec.origin).parent / "model")
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a gzipped JSON-lines file."""
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
-def read_csv(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a gzipped CSV file."""
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
-        yield from csv.DictReader(lines)
-
-
 def columns(rows: Any, *names: str) -> dict[str, list[Any]]:
     """Return rows as columns."""
     kept = list(rows)
     return {name: [row[name] for row in kept] for name in names}
+
+
+def questions(data: Path, rows: int) -> dict[str, list[str]]:
+    """Return questions, as ``query``, and the sentence that answers each, as ``document``."""
+    found = islice(read_jsonl(data / "pairs" / "squad_sentence.jsonl.gz"), rows)
+    pairs = columns(found, "anchor", "positive")
+    return {"query": pairs["anchor"], "document": pairs["positive"]}
 
 
 def retrieval(folder: Path, language: str = "") -> tuple[dict[str, str], dict[str, str], dict[str, set[str]]]:

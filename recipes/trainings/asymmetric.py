@@ -6,13 +6,12 @@ vectors; the transformer stays as it is, so that vectors of documents that are t
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
-from recipes.trainings._library import Library, arguments, columns, minilm, read_jsonl, retrieval
+from recipes.trainings._library import Library, arguments, minilm, questions, retrieval
 
 STEPS = 150
 BATCH = 64
@@ -31,10 +30,6 @@ def train(library: Library, data: Path, output: str) -> tuple[dict[str, float], 
     evaluator = library.evaluation.InformationRetrievalEvaluator(
         *retrieval(data / "xquad", "en"), name="xquad-en", batch_size=64
     )
-    rows = columns(islice(read_jsonl(data / "pairs" / "squad_sentence.jsonl.gz"), STEPS * BATCH), "anchor", "positive")
-    # The sentence is the document and the question the query, whichever of the columns holds which.
-    questions = sum(text.rstrip().endswith("?") for text in rows["anchor"]) > len(rows["anchor"]) / 2
-    query, document = ("anchor", "positive") if questions else ("positive", "anchor")
     trainer = library.SentenceTransformerTrainer(
         model,
         arguments(
@@ -42,7 +37,7 @@ def train(library: Library, data: Path, output: str) -> tuple[dict[str, float], 
             learning_rate=1e-2, router_mapping={"query": "query", "document": "document"},
             batch_sampler="no_duplicates",
         ),
-        train_dataset=Dataset.from_dict({"query": rows[query], "document": rows[document]}),
+        train_dataset=Dataset.from_dict(questions(data, STEPS * BATCH)),
         loss=library.losses.MultipleNegativesRankingLoss(model),
     )  # fmt: skip
     before = evaluator(model)

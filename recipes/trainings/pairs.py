@@ -12,7 +12,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from recipes.trainings._library import Library, arguments, columns, minilm, read_jsonl, retrieval
+from recipes.permitted import read_jsonl
+from recipes.trainings._library import Library, arguments, columns, minilm, retrieval
 
 WIDTHS = (384, 128, 64)
 STEPS = 40

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 
-from recipes.trainings._library import Library, arguments, minilm, read_jsonl
+from recipes.permitted import read_jsonl
+from recipes.trainings._library import Library, arguments, minilm
 
 
 def judged(path: Path) -> list[tuple[str, list[tuple[str, int]]]]:

@@ -7,7 +7,6 @@ untrained. Regularisers keep documents sparse; their weight grows during the fir
 from __future__ import annotations
 
 import tempfile
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 import transformers
 from datasets import Dataset
 
-from recipes.trainings._library import Library, arguments, columns, minilm, read_jsonl, retrieval
+from recipes.trainings._library import Library, arguments, minilm, questions, retrieval
 
 STEPS = 150
 BATCH = 32
@@ -47,9 +46,6 @@ def train(library: Library, data: Path, output: str) -> tuple[dict[str, float], 
     evaluator = evaluation.SparseInformationRetrievalEvaluator(
         *retrieval(data / "xquad", "en"), name="xquad-en", batch_size=16
     )
-    rows = columns(islice(read_jsonl(data / "pairs" / "squad_sentence.jsonl.gz"), STEPS * BATCH), "anchor", "positive")
-    questions = sum(text.rstrip().endswith("?") for text in rows["anchor"]) > len(rows["anchor"]) / 2
-    query, document = ("anchor", "positive") if questions else ("positive", "anchor")
     loss = losses.SpladeLoss(
         model,
         loss=losses.SparseMultipleNegativesRankingLoss(model),
@@ -62,7 +58,7 @@ def train(library: Library, data: Path, output: str) -> tuple[dict[str, float], 
             learning_rate=5e-5, learning_rate_mapping={r"query\.0\.weight|SparseStaticEmbedding": 1e-2},
             router_mapping={"query": "query", "document": "document"}, batch_sampler="no_duplicates",
         ),
-        train_dataset=Dataset.from_dict({"query": rows[query], "document": rows[document]}),
+        train_dataset=Dataset.from_dict(questions(data, STEPS * BATCH)),
         loss=loss,
     )  # fmt: skip
     before = evaluator(model)

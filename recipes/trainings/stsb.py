@@ -7,7 +7,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from recipes.trainings._library import Library, arguments, columns, minilm, read_csv
+from recipes.permitted import read_csv
+from recipes.trainings._library import Library, arguments, columns, minilm
 
 
 def scored(path: Path) -> dict[str, list[Any]]:

@@ -20,6 +20,9 @@ from fourfold.logs import LoggingHandler as LoggingHandler
 from fourfold.logs import disable_logging as disable_logging
 from fourfold.logs import disabled_tqdm as disabled_tqdm
 from fourfold.logs import install_logger as install_logger
+from fourfold.losses._gather import all_gather as all_gather
+from fourfold.losses._gather import all_gather_padded as all_gather_padded
+from fourfold.losses._gather import all_gather_with_grad as all_gather_with_grad
 from fourfold.ops.device import move_to_cpu as _move_tensors_to_cpu
 from fourfold.ops.device import batch_to_device as batch_to_device
 from fourfold.ops.names import fullname as fullname
@@ -64,6 +67,9 @@ __all__ = [
     "_convert_to_batch_tensor",
     "_convert_to_tensor",
     "_move_tensors_to_cpu",
+    "all_gather",
+    "all_gather_padded",
+    "all_gather_with_grad",
     "append_to_last_row",
     "batch_to_device",
     "cat_padded_token_embeddings",

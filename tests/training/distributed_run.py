@@ -1,5 +1,6 @@
 """Trainings by one of several processes, started by a test: writes the losses and the numbers of an evaluator."""
 
+import importlib
 import json
 import os
 import sys
@@ -43,6 +44,19 @@ def train(package, evaluation, losses, model_folder, output, loss, options):
     }
 
 
+def gathered(util, rank):
+    """Return rows of both processes, and the gradients that come back to this one's."""
+    found = []
+    for with_grad in (False, True):
+        rows = (torch.arange(4.0).view(2, 2) + 10 * rank).requires_grad_()
+        every = util.all_gather(rows, with_grad=with_grad)
+        (every * torch.arange(8.0).view(4, 2) * (rank + 1)).sum().backward()
+        tokens = torch.ones(2, 2 + rank, 3)
+        padded, mask = util.all_gather_padded(tokens, torch.ones(2, 2 + rank, dtype=torch.long), with_grad=with_grad)
+        found += [every.tolist(), rows.grad.tolist(), padded.tolist(), mask.tolist()]
+    return found
+
+
 def main():
     library, model_folder, output, cases = *sys.argv[1:4], json.loads(sys.argv[4])
     warnings.simplefilter("ignore")
@@ -57,6 +71,7 @@ def main():
         name: train(package, evaluation, losses, model_folder, f"{output}/{name}", loss, options)
         for name, (loss, options) in cases.items()
     }
+    found["gathered"] = gathered(importlib.import_module(f"{package.__name__}.util"), int(os.environ["RANK"]))
     Path(output, f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
 

@@ -83,3 +83,8 @@ def test_both_processes_have_the_same_model(ours, name):
 @pytest.mark.parametrize("name", CASES)
 def test_encoding_by_both_is_encoding_by_one(ours, name):
     assert ours[0][name]["scores"][-1] == pytest.approx(ours[1][name]["alone"], abs=1e-5)
+
+
+def test_gathered_rows(ours, theirs):
+    for rank in range(2):
+        assert ours[rank]["gathered"] == theirs[rank]["gathered"]

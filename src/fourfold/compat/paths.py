@@ -36,6 +36,7 @@ HOMES = {
     "families.model_card": "BaseModelCardData generate_model_card",
     "logs": "disable_logging disabled_tqdm install_logger",
     "losses._columns": "column_merging_disabled embed_columns",
+    "losses._gather": "all_gather all_gather_padded all_gather_with_grad",
     "losses._gradient_cache": "CachedLossMixin RandContext has_static_embedding_input uses_gradient_cache",
     "losses.batch_hard_triplet_loss": "BatchHardTripletLossDistanceFunction",
     "losses.contrastive_loss": "SiameseDistanceMetric",

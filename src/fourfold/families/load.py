@@ -80,13 +80,13 @@ def load(
     organisation = _FAMILIES[family or "dense"][1]
     name = str(BUILTIN) if name_or_path is None else locate(str(name_or_path), organisation)
     source = Source(name, revision, token, cache_folder, local_files_only).pinned()
-    family = family or _family_of(source)
+    family = family or family_of(source)
     if family == "cross":
         return _cross(source, backend, options)
     return (_sparse if family == "sparse" else _dense)(source, backend, options)
 
 
-def _family_of(source: Source) -> str:
+def family_of(source: Source) -> str:
     """Return the family that a folder was saved by; a checkpoint that classifies is a cross encoder's."""
     saved = read_model_type(source)
     if saved == "SentenceTransformer" and source.file(MODULES_FILE) is None:

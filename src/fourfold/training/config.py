@@ -156,14 +156,14 @@ def _family(given: Any, name: str, options: Mapping[str, Any], faults: Faults) -
         return None
     if not name:
         return None
-    from fourfold.families.load import _family_of
+    from fourfold.families.load import family_of
     from fourfold.store.source import Source, locate
 
     with faults.during("model.name" if options else "model"):
         revision, token = options.get("revision"), options.get("token")
         offline = bool(options.get("local_files_only"))
         source = Source(locate(name, "sentence-transformers"), revision, token, options.get("cache_folder"), offline)
-        return _family_of(source.pinned())
+        return family_of(source.pinned())
     return None
 
 
