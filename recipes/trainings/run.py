@@ -99,8 +99,8 @@ def main() -> None:
         found = {library: child(name, library, arguments.data) for library in LIBRARIES}
         sections.append(section(name, found))
         print(sections[-1], flush=True)
-    if arguments.output:
-        arguments.output.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+        if arguments.output:
+            arguments.output.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
