@@ -15,7 +15,7 @@ from hypothesis import settings
 ROOT = Path(__file__).parent.parent
 
 # Machines that run tests are shared: no deadline, and the same examples on every run.
-settings.register_profile("fourfold", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("fourfold", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("fourfold")
 
 

@@ -84,11 +84,11 @@ def test_names_versions_and_what_is_missing():
         from sentence_transformers import models
         assert sentence_transformers.models is models
         for line in (
-            "from sentence_transformers import SparseEncoderTrainer",
-            "from sentence_transformers import datasets",
-            "import sentence_transformers.datasets",
-            "from sentence_transformers.sparse_encoder import SparseEncoderTrainer",
-            "from sentence_transformers.trainer import SentenceTransformerTrainer",
+            "from sentence_transformers import MultiVectorEncoderTrainer",
+            "from sentence_transformers import backend",
+            "import sentence_transformers.multi_vector_encoder",
+            "from sentence_transformers.sparse_encoder.evaluation import SparseNanoBEIREvaluator",
+            "from sentence_transformers.multi_vector_encoder.trainer import MultiVectorEncoderTrainer",
         ):
             try:
                 exec(line)

@@ -91,7 +91,7 @@ def train(library, family, architecture, data, loss, folder, *, eval_data=None, 
     built = loss(losses, model)
     arguments = {
         "output_dir": str(folder), "report_to": "none", "per_device_train_batch_size": 8, "learning_rate": 1e-3,
-        "logging_steps": 1, "save_strategy": "no", "disable_tqdm": True, "max_steps": 20, "seed": 5, **options,
+        "logging_steps": 1, "save_strategy": "no", "disable_tqdm": True, "max_steps": 10, "seed": 5, **options,
     }  # fmt: skip
     as_dataset = {name: Dataset.from_dict(part) for name, part in data.items()} if _nested(data) else (
         Dataset.from_dict(data))  # fmt: skip
@@ -205,7 +205,7 @@ def test_sparse(ours, theirs, tmp_path, name):
 
 CROSS = {
     "default": (BINARY, lambda L, m: None, {}),
-    "ranking": (TRIPLES, lambda L, m: L.MultipleNegativesRankingLoss(m, num_negatives=None), {}),
+    "ranking": (TRIPLES, lambda L, m: L.MultipleNegativesRankingLoss(m, num_negatives=None), {"max_steps": 4}),
     "prompt": (BINARY, lambda L, m: L.BinaryCrossEntropyLoss(m), {"prompts": "the query "}),
 }
 

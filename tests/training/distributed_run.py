@@ -28,8 +28,8 @@ def train(package, evaluation, losses, model_folder, output, loss, options):
         made = losses.MatryoshkaLoss(model, made, [32, 16])
     evaluator = evaluation.EmbeddingSimilarityEvaluator(FIRST, SECOND, SCORES, name="dev")
     arguments = package.SentenceTransformerTrainingArguments(
-        output_dir=output, report_to="none", use_cpu=True, per_device_train_batch_size=4, logging_steps=1, max_steps=6,
-        save_strategy="no", disable_tqdm=True, learning_rate=1e-3, eval_strategy="steps", eval_steps=3, **options,
+        output_dir=output, report_to="none", use_cpu=True, per_device_train_batch_size=4, logging_steps=1, max_steps=4,
+        save_strategy="no", disable_tqdm=True, learning_rate=1e-3, eval_strategy="steps", eval_steps=2, **options,
     )  # fmt: skip
     trainer = package.SentenceTransformerTrainer(
         model, arguments, train_dataset=Dataset.from_dict(data), loss=made, evaluator=evaluator
@@ -71,7 +71,7 @@ def main():
         name: train(package, evaluation, losses, model_folder, f"{output}/{name}", loss, options)
         for name, (loss, options) in cases.items()
     }
-    found["gathered"] = gathered(importlib.import_module(f"{package.__name__}.util"), int(os.environ["RANK"]))
+    found["rows"] = gathered(importlib.import_module(f"{package.__name__}.util"), int(os.environ["RANK"]))
     Path(output, f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
 

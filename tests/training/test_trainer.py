@@ -508,8 +508,8 @@ import torch
 from tests.training.test_trainer import PAIRS, dense, losses, trainer, weights
 torch.set_num_threads(1)
 resume = sys.argv[2] == "resume"
-made = trainer(Path(sys.argv[1]), PAIRS, dense(), losses.MultipleNegativesRankingLoss, max_steps=40,
-               save_strategy="steps", save_steps=5, num_train_epochs=9)
+made = trainer(Path(sys.argv[1]), PAIRS, dense(), losses.MultipleNegativesRankingLoss, max_steps=20,
+               save_strategy="steps", save_steps=4, num_train_epochs=9)
 made.train(resume_from_checkpoint=resume)
 made.save_model(sys.argv[1] + "/final")
 """
@@ -535,7 +535,7 @@ def test_a_killed_training_resumes_bit_by_bit(tmp_path):
     assert whole.wait() == 0
     one, other = (SentenceTransformer(str(tmp_path / name / "final"), device="cpu") for name in ("whole", "killed"))
     assert same(weights(one), weights(other))
-    history = [json.loads((tmp_path / name / "checkpoint-40" / "trainer_state.json").read_text())["log_history"]
+    history = [json.loads((tmp_path / name / "checkpoint-20" / "trainer_state.json").read_text())["log_history"]
                for name in ("whole", "killed")]  # fmt: skip
     assert [row["loss"] for row in history[0]] == [row["loss"] for row in history[1]]
 
