@@ -52,6 +52,18 @@ def test_modes_are_those_of_ordinary_files(tmp_path):
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX")
+def test_files_that_another_library_made_private_are_not(tmp_path):
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "sub").mkdir(mode=0o700)
+        (folder / "sub" / "weights").write_bytes(b"1")
+        (folder / "sub" / "weights").chmod(0o600)
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "model" / "sub" / "weights").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert (tmp_path / "model" / "sub").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
 def test_a_new_folder_appears_at_the_end(tmp_path):
     target = tmp_path / "parent" / "model"
     with atomic_folder(target) as folder:

@@ -44,7 +44,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.saving-"))
     try:
         yield temporary
-        _give_usual_mode(temporary)
+        for place in (temporary, *temporary.rglob("*")):
+            _give_usual_mode(place)
         if not path.exists():
             temporary.rename(path)
         else:
@@ -62,7 +63,7 @@ def _move_into(source: Path, target: Path) -> None:
 
 
 def _give_usual_mode(path: Path) -> None:
-    # tempfile makes private files; what is saved gets the mode that an ordinary open() or mkdir() would have given.
+    # tempfile and safetensors make private files; what is saved gets the mode that an ordinary open() or mkdir() would have given.
     mask = os.umask(0)
     os.umask(mask)
     path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
