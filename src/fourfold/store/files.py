@@ -63,7 +63,7 @@ def _move_into(source: Path, target: Path) -> None:
 
 
 def _give_usual_mode(path: Path) -> None:
-    # tempfile and safetensors make private files; what is saved gets the mode that an ordinary open() or mkdir() would have given.
+    # tempfile and safetensors make private files; what is saved gets the mode that open() or mkdir() would have given.
     mask = os.umask(0)
     os.umask(mask)
     path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
