@@ -7,11 +7,8 @@ from fourfold.compat.environment import check_package_availability as check_pack
 from fourfold.compat.environment import check_version_requirements as check_version_requirements
 from fourfold.compat.environment import disable_datasets_caching as disable_datasets_caching
 from fourfold.compat.environment import get_device_name as get_device_name
-from fourfold.compat.environment import get_rank as get_rank
-from fourfold.compat.environment import get_world_size as get_world_size
 from fourfold.compat.environment import is_accelerate_available as is_accelerate_available
 from fourfold.compat.environment import is_datasets_available as is_datasets_available
-from fourfold.compat.environment import is_dist_initialized as is_dist_initialized
 from fourfold.compat.environment import is_training_available as is_training_available
 from fourfold.compat.files import ORIGINAL_TRANSFORMER_MODELS as ORIGINAL_TRANSFORMER_MODELS
 from fourfold.compat.files import append_to_last_row as append_to_last_row
@@ -30,6 +27,9 @@ from fourfold.ops.names import similarity_fct_name as similarity_fct_name
 from fourfold.ops.padded import cat_padded_token_embeddings as cat_padded_token_embeddings
 from fourfold.ops.padded import repad_flattened_features as repad_flattened_features
 from fourfold.ops.padded import stack_padded_token_embeddings as stack_padded_token_embeddings
+from fourfold.ops.processes import get_rank as get_rank
+from fourfold.ops.processes import get_world_size as get_world_size
+from fourfold.ops.processes import is_dist_initialized as is_dist_initialized
 from fourfold.ops.quantize import quantize_embeddings as quantize_embeddings
 from fourfold.ops.similarity import SimilarityFunction as SimilarityFunction
 from fourfold.ops.similarity import as_tensor as _convert_to_tensor

@@ -2,14 +2,17 @@
 
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fourfold.testing import tiny_folder
+from fourfold.testing import tiny, tiny_folder
+from fourfold.training import _distributed
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("distributed_run.py")
@@ -87,3 +90,14 @@ def test_encoding_by_both_is_encoding_by_one(ours, name):
 def test_gathered_rows(ours, theirs):
     for rank in range(2):
         assert ours[rank]["rows"] == theirs[rank]["rows"]
+
+
+def test_what_is_shared_among_processes(monkeypatch):
+    monkeypatch.setattr(_distributed, "get_world_size", lambda: 2)
+    model, pairs = tiny("dense"), tiny("cross")
+    assert [pickle.loads(part) for part in _distributed._parts(model, ["a", "b", "c"])] == [["a", "b"], ["c"]]
+    assert [len(pickle.loads(part)) for part in _distributed._parts(model, np.array(["a", "b", "c"]))] == [2, 1]
+    for alone in ("a text", ["a"], ("a", "b"), [lambda: 1, lambda: 2], [{"role": "user", "content": "x"}] * 2):
+        assert _distributed._parts(model, alone) is None
+    assert _distributed._parts(pairs, ["a question", "its answer"]) is None
+    assert len(_distributed._parts(pairs, [["a", "b"], ["c", "d"]])) == 2

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from fourfold.ops.processes import get_rank as get_rank
+from fourfold.ops.processes import get_world_size as get_world_size
+from fourfold.ops.processes import is_dist_initialized as is_dist_initialized
 from fourfold.store.manifest import check_requirements
 
 
@@ -78,27 +81,6 @@ def is_datasets_available() -> bool:
 def is_training_available() -> bool:
     """Whether both accelerate and datasets are installed."""
     return is_accelerate_available() and is_datasets_available()
-
-
-def is_dist_initialized() -> bool:
-    """Whether this process belongs to an initialised ``torch.distributed`` group."""
-    import torch
-
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def get_rank() -> int:
-    """Return this process's number in its ``torch.distributed`` group; 0 without one."""
-    import torch
-
-    return torch.distributed.get_rank() if is_dist_initialized() else 0
-
-
-def get_world_size() -> int:
-    """Return how many processes its ``torch.distributed`` group has; 1 without one."""
-    import torch
-
-    return torch.distributed.get_world_size() if is_dist_initialized() else 1
 
 
 @contextmanager

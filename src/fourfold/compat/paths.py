@@ -25,8 +25,7 @@ HOMES = {
     "compat.classes": "import_from_string import_module_class",
     "compat.decorators": "save_to_hub_args_decorator",
     "compat.environment": """check_package_availability check_version_requirements disable_datasets_caching
-        get_device_name get_installed_version get_rank get_world_size is_accelerate_available is_datasets_available
-        is_dist_initialized is_training_available""",
+        get_device_name get_installed_version is_accelerate_available is_datasets_available is_training_available""",
     "compat.files": "ORIGINAL_TRANSFORMER_MODELS append_to_last_row http_get",
     "compat.paths": "DEPRECATED_MODULE_PATHS",
     "families._adapters": "PeftAdapterMixin=Adapters",
@@ -53,6 +52,7 @@ HOMES = {
     "ops.device": "_move_tensors_to_cpu=move_to_cpu _move_tensors_to_device=move batch_to_device",
     "ops.names": "fullname similarity_fct_name",
     "ops.padded": "cat_padded_token_embeddings repad_flattened_features stack_padded_token_embeddings",
+    "ops.processes": "get_rank get_world_size is_dist_initialized",
     "ops.similarity": """_convert_to_tensor=as_tensor cos_sim dot_score euclidean_sim manhattan_sim
         pairwise_angle_sim pairwise_cos_sim pairwise_dot_score pairwise_euclidean_sim pairwise_manhattan_sim
         pytorch_cos_sim=cos_sim""",

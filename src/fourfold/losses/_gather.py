@@ -9,6 +9,7 @@ from torch import Tensor, distributed
 from torch.nn import functional
 
 from fourfold.notices import warn_once
+from fourfold.ops.processes import get_rank, get_world_size, is_dist_initialized
 
 logger = logging.getLogger(__name__)
 
@@ -20,16 +21,16 @@ def all_gather(tensor: Tensor, with_grad: bool = False) -> Tensor:
         tensor: ``[rows, ...]``, as many rows in each process.
         with_grad: Whether gradients find their way back to each process; else they do to this one's rows alone.
     """
-    if not _ready():
+    if not is_dist_initialized():
         warn_once(logger, "vectors are to be gathered across devices, but torch.distributed is not initialised")
         return tensor
     if with_grad:
         from torch.distributed.nn.functional import all_gather as gather
 
         return torch.cat(gather(tensor))
-    parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
+    parts = [torch.empty_like(tensor) for _ in range(get_world_size())]
     distributed.all_gather(parts, tensor.detach().contiguous())
-    parts[distributed.get_rank()] = tensor
+    parts[get_rank()] = tensor
     return torch.cat(parts)
 
 
@@ -46,7 +47,7 @@ def all_gather_padded(tensor: Tensor, mask: Tensor, with_grad: bool = False) -> 
         mask: ``[rows, tokens]``.
         with_grad: As for :func:`all_gather`.
     """
-    if _ready():
+    if is_dist_initialized():
         longest = torch.tensor(tensor.shape[1], device=tensor.device)
         distributed.all_reduce(longest, op=distributed.ReduceOp.MAX)
         missing = int(longest) - tensor.shape[1]
@@ -55,10 +56,6 @@ def all_gather_padded(tensor: Tensor, mask: Tensor, with_grad: bool = False) -> 
     return all_gather(tensor, with_grad), all_gather(mask)
 
 
-def _ready() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
 def rank_offset(rows: int) -> int:
     """Return where this process's rows begin among those of all, each of which has as many."""
-    return distributed.get_rank() * rows if _ready() else 0
+    return get_rank() * rows

@@ -12,6 +12,7 @@ from transformers import Trainer
 from fourfold.errors import InputError
 from fourfold.training import _datasets, _loaders
 from fourfold.training._ahead import Ahead
+from fourfold.training.collator import is_nested
 
 
 class Batches(Trainer):
@@ -49,9 +50,8 @@ class Batches(Trainer):
         """Whether batches must know which of several datasets they are of."""
         if not isinstance(dataset, Mapping):
             return False
-        mapping = args.router_mapping or {}
-        nested = bool(mapping) and isinstance(next(iter(mapping.values())), dict)
-        return isinstance(loss, Mapping) or (isinstance(args.prompts, dict) and bool(args.prompts)) or nested
+        prompted = isinstance(args.prompts, dict) and bool(args.prompts)
+        return isinstance(loss, Mapping) or prompted or is_nested(args.router_mapping or {})
 
     def add_dataset_name_column(self, dataset: Any, dataset_name: str) -> Any:
         """Return a dataset whose rows hold its name."""

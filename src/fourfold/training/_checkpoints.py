@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fourfold.errors import InputError
+from fourfold.store.files import atomic_folder
 from fourfold.store.layouts import type_string
 
 logger = logging.getLogger(__name__)
@@ -18,8 +19,8 @@ _STATE = "trainer_state.json"
 # What a checkpoint holds besides the model.
 _NOT_THE_MODEL = (
     "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "trainer_state.json", "training_args.bin",
+    "rng_state*",
 )  # fmt: skip
-_RANDOM_STATES = "rng_state"
 
 
 def step_of(checkpoint: str | Path) -> int | None:
@@ -80,11 +81,6 @@ def _classes_of(model: Any) -> dict[str, Any]:
 
 def copy_model(checkpoint: str | Path, folder: str | Path) -> None:
     """Copy the model of a checkpoint into a folder: its modules, settings and card, each file whole."""
-    source, target = Path(checkpoint), Path(folder)
-    for file in sorted(source.rglob("*")):
-        if file.is_file() and file.name not in _NOT_THE_MODEL and not file.name.startswith(_RANDOM_STATES):
-            place = target / file.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            partial = place.with_name(f".{place.name}.partial")
-            shutil.copyfile(file, partial)
-            partial.replace(place)
+    left_out = shutil.ignore_patterns(*_NOT_THE_MODEL)
+    with atomic_folder(Path(folder)) as whole:
+        shutil.copytree(checkpoint, whole, ignore=left_out, dirs_exist_ok=True)

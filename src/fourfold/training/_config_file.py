@@ -117,13 +117,9 @@ def put(tree: Any, key: str, value: Any, faults: Faults) -> None:
         if isinstance(place, list) and name.isdigit() and int(name) < len(place):
             place = place[int(name)]
         elif isinstance(place, dict):
-            place = place.setdefault(name, {})
-            if place is None:
-                place = tree
-                for step in way[:depth]:
-                    place = place[int(step)] if isinstance(place, list) else place[step]
+            if place.get(name) is None:
                 place[name] = {}
-                place = place[name]
+            place = place[name]
         else:
             faults.add(key, f"{'.'.join(way[:depth])} holds no {name!r} to set something in")
             return

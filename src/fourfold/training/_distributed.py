@@ -16,16 +16,12 @@ from torch import Tensor, distributed
 from fourfold.errors import WorkerError
 from fourfold.logs import disable_logging
 from fourfold.ops.device import move, move_to_cpu
+from fourfold.ops.processes import get_rank, get_world_size
 
 logger = logging.getLogger(__name__)
 
 _METHODS = ("encode", "predict")
 _STOP = None
-
-
-def several() -> bool:
-    """Whether this process is one of several."""
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 @contextmanager
@@ -43,9 +39,9 @@ def distributed_evaluation(model: Any, enabled: bool = True) -> Iterator[bool]:
     Raises:
         WorkerError: If a process fails; the message has the errors of all.
     """
-    if not enabled or not several():
+    if not enabled or get_world_size() == 1:
         yield True
-    elif distributed.get_rank() == 0:
+    elif get_rank() == 0:
         before = {name: vars(model).get(name) for name in _METHODS if hasattr(model, name)}
         for name in before:
             vars(model)[name] = _shared(model, getattr(model, name), name)
@@ -67,17 +63,17 @@ def _shared(model: Any, method: Callable[..., Any], name: str) -> Callable[..., 
     """Return a method that gives each process its part of the inputs."""
 
     def call(inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
-        world = distributed.get_world_size()
-        parts = _parts(inputs, world)
-        work = None if parts is None or len(inputs) < world else _pickled((name, parts, args, kwargs))
-        if work is None:
+        parts = _parts(model, inputs)
+        call = None if parts is None else _pickled((name, args, kwargs))
+        if parts is None or call is None:
             return method(inputs, *args, **kwargs)
-        distributed.broadcast_object_list([work])
-        own = _attempt(lambda: method(parts[0], *args, **kwargs))  # type: ignore[index]
-        gathered: list[Any] = [None] * world
-        distributed.gather_object(own, gathered)
+        distributed.broadcast_object_list([call])
+        distributed.scatter_object_list([None], parts)
+        own = pickle.loads(parts[0])
+        gathered: list[Any] = [None] * len(parts)
+        distributed.gather_object(_attempt(lambda: method(own, *args, **kwargs)), gathered)
         if failed := [f"process {rank}: {why}" for rank, (why, _) in enumerate(gathered) if why]:
-            raise WorkerError(f"{name} failed in {len(failed)} of {world} processes\n" + "\n".join(failed))
+            raise WorkerError(f"{name} failed in {len(failed)} of {len(parts)} processes\n" + "\n".join(failed))
         return move(_joined([result for _, result in gathered]), model.device)
 
     return call
@@ -90,21 +86,25 @@ def _serve(model: Any) -> None:
         distributed.broadcast_object_list(message)
         if message[0] is _STOP:
             return
-        name, parts, args, kwargs = pickle.loads(message[0])
-        inputs = parts[distributed.get_rank()]
+        name, args, kwargs = pickle.loads(message[0])
+        part: list[Any] = [None]
+        distributed.scatter_object_list(part)
+        inputs = pickle.loads(part[0])
         if "show_progress_bar" in kwargs:
             kwargs["show_progress_bar"] = False
         method = getattr(model, name)
         distributed.gather_object(_attempt(lambda: method(inputs, *args, **kwargs)))  # noqa: B023 - called at once
 
 
-def _parts(inputs: Any, world: int) -> list[Any] | None:
-    """Return the inputs of each process, or None for what is no batch."""
-    if not isinstance(inputs, (list, tuple, np.ndarray)) or (inputs and isinstance(inputs, tuple)):
+def _parts(model: Any, inputs: Any) -> list[bytes] | None:
+    """Return the inputs of each process, to be sent; None for one input, too few, or such as cannot be sent."""
+    world = get_world_size()
+    if not isinstance(inputs, (list, np.ndarray)) or len(inputs) < world or model.is_singular_input(inputs):
         return None
     sizes = [len(inputs) // world + (rank < len(inputs) % world) for rank in range(world)]
     ends = np.cumsum(sizes)
-    return [inputs[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    parts = [_pickled(inputs[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+    return None if None in parts else [part for part in parts if part is not None]
 
 
 def _pickled(work: Any) -> bytes | None:

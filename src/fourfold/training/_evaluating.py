@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import distributed
 
-from fourfold.training._distributed import distributed_evaluation, several
+from fourfold.ops.processes import get_world_size
+from fourfold.training._distributed import distributed_evaluation
 
 
 def metrics(trainer: Any, prefix: str) -> dict[str, Any]:
@@ -28,10 +30,18 @@ def metrics(trainer: Any, prefix: str) -> dict[str, Any]:
                 output = str(folder)
             state = trainer.state
             found = trainer.evaluator(trainer.model, output_path=output, epoch=state.epoch, steps=state.global_step)
-    if shared and several():
+    if shared and get_world_size() > 1:
         sent = [found]
         distributed.broadcast_object_list(sent)
         found = sent[0]
-    if not isinstance(found, dict):
-        found = {"evaluator": found}
-    return {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": value for key, value in found.items()}
+    return named(found, prefix)
+
+
+def named(found: Any, prefix: str = "eval") -> dict[str, Any]:
+    """Return what an evaluator returned, by names that begin with a prefix; a lone number is called ``evaluator``.
+
+    >>> named({"accuracy": 0.5}), named(0.5)
+    ({'eval_accuracy': 0.5}, {'eval_evaluator': 0.5})
+    """
+    numbers = found if isinstance(found, Mapping) else {"evaluator": found}
+    return {key if key.startswith(f"{prefix}_") else f"{prefix}_{key}": value for key, value in numbers.items()}

@@ -108,7 +108,7 @@ class BaseDataCollator:
         if dataset is not None and dataset in prompts:
             prompts = prompts[dataset]
             return prompts if isinstance(prompts, str) else prompts.get(column)
-        if _is_nested(prompts):
+        if is_nested(prompts):
             if dataset is None:
                 raise InputError(
                     "prompts are given by dataset, and the rows name none; train on a DatasetDict, or give prompts by "
@@ -120,7 +120,7 @@ class BaseDataCollator:
     def _task(self, column: str, place: int, dataset: str | None) -> str | None:
         """Return the route of a column; ``place`` is where it stands among the inputs."""
         mapping = self.router_mapping or {}
-        if _is_nested(mapping):
+        if is_nested(mapping):
             mapping = mapping.get(dataset or "") or {}
         return mapping.get(column)
 
@@ -184,5 +184,6 @@ class CrossEncoderDataCollator(BaseDataCollator):
         return {**batch, **{column: [row[column] for row in features] for column in columns}}
 
 
-def _is_nested(mapping: ByColumn) -> bool:
+def is_nested(mapping: ByColumn) -> bool:
+    """Whether a mapping is by dataset first."""
     return bool(mapping) and isinstance(next(iter(mapping.values())), dict)

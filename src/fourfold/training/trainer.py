@@ -293,8 +293,7 @@ class BaseTrainer(Batches, Folders, ABC):
         inputs = dict(inputs)
         name = inputs.pop(_datasets.NAME_COLUMN, None)
         loss_fn = self.loss[name] if isinstance(self.loss, Mapping) and name is not None else self.loss
-        given = getattr(loss_fn, "model", model)
-        if model is not given and (model is self.model_wrapped or self.model_wrapped is self.model):
+        if model is self.model_wrapped and getattr(loss_fn, "model", model) is not model:
             loss_fn = self.override_model_in_loss(loss_fn, model)
         loss = self._loss_of(loss_fn, inputs)
         if isinstance(loss, Mapping):

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from fourfold.errors import InputError
 from fourfold.store.manifest import MODULES_FILE
 from fourfold.training import _losses
+from fourfold.training._evaluating import named
 from fourfold.training.legacy._settings import Settings
-from fourfold.training.legacy.callbacks import as_metrics, score_of
+from fourfold.training.legacy.callbacks import score_of
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Evaluations:
         found = evaluator(model, output_path=self._folder, epoch=epoch, steps=steps)
         if self._settings.callback is not None:
             self._settings.callback(found, epoch, steps)
-        metrics = as_metrics(found)
+        metrics = named(found)
         score = score_of(metrics, evaluator)
         if score is None:
             raise InputError(

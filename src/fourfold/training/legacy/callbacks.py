@@ -10,20 +10,10 @@ from typing import Any
 from transformers import TrainerCallback
 
 from fourfold.errors import InputError
+from fourfold.training._evaluating import named
 
 _PREFIX = "eval_"
 _SCORE = "evaluator"
-
-
-def as_metrics(found: Any) -> dict[str, Any]:
-    """Return what an evaluator returned, by names that begin with ``eval_``; a lone number is ``eval_evaluator``.
-
-    >>> as_metrics({"accuracy": 0.5}), as_metrics(0.5)
-    ({'eval_accuracy': 0.5}, {'eval_evaluator': 0.5})
-    """
-    if not isinstance(found, Mapping):
-        found = {_SCORE: found}
-    return {name if name.startswith(_PREFIX) else _PREFIX + name: value for name, value in found.items()}
 
 
 def score_of(metrics: Mapping[str, Any], evaluator: Any) -> float | None:
@@ -81,7 +71,7 @@ class EvaluatorCallback(TrainerCallback):
         found = self.evaluator(model, output_path=folder, epoch=state.epoch, steps=state.global_step)
         if self.trainer is None:
             return control
-        return self.trainer.callback_handler.on_evaluate(args, state, control, as_metrics(found))
+        return self.trainer.callback_handler.on_evaluate(args, state, control, named(found))
 
 
 class OriginalCallback(TrainerCallback):
