@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.support import byte_level, metaspace, wordpiece
 from tokenizers import Tokenizer, processors
@@ -76,6 +76,7 @@ def test_any_pairs_are_what_the_tokenizer_makes_of_each(pairs, kind, max_length,
         assert types[part].tolist() == one.type_ids
 
 
+@example(pairs=[("", "the quick brown fox " * 20)], kind="metaspace", max_length=5, side="left", cut="only_first")
 @given(
     pairs=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8),
     kind=st.sampled_from(sorted(KINDS)),

@@ -120,7 +120,9 @@ class FastTokenizer:
 
     def _joined(self, pairs: Sequence[Any], layout: PairLayout, max_length: int | None, cut: Cut) -> Tokens:
         texts, rows = rows_of(pairs)
-        parts = self._tokens(texts, max_length, special=False)
+        # The text that stays whole must be seen to be too long, which may show by one token alone.
+        seen = max_length if max_length is None or cut == "longest_first" else max_length + 1
+        parts = self._tokens(texts, seen, special=False)
         whole = parts.lengths
         if max_length is not None and cut == "longest_first":
             # Where both texts of a pair have been cut, which one keeps an odd token depends on which was longer.
