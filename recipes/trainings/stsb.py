@@ -28,7 +28,7 @@ def train(library: Library, data: Path, output: str) -> tuple[dict[str, float], 
         model,
         arguments(
             library.SentenceTransformerTrainingArguments, output, num_train_epochs=1, per_device_train_batch_size=32,
-            learning_rate=2e-5,
+            learning_rate=1e-5,
         ),
         train_dataset=Dataset.from_dict(scored(data / "stsb" / "train.csv.gz")),
         loss=library.losses.CoSENTLoss(model),

@@ -29,6 +29,7 @@ from fourfold.families._running import Processes
 from fourfold.families._sharing import Sharing
 from fourfold.modules._base import Features
 from fourfold.modules.router import Router
+from fourfold.modules.transformer import check_backend
 from fourfold.notices import warn_once
 from fourfold.store import card, manifest
 from fourfold.store.manifest import ModelConfig
@@ -38,8 +39,6 @@ from fourfold.text import prompts as prompting
 logger = logging.getLogger(__name__)
 
 _Init = TypeVar("_Init", bound=Callable[..., None])
-
-BACKENDS = ("torch", "onnx", "openvino")
 
 Loaded = tuple["list[nn.Module] | OrderedDict[str, nn.Module]", "dict[str, list[str]]"]
 """Modules, and the names of ``encode`` keywords that each takes besides its own."""
@@ -61,7 +60,8 @@ class ModelOptions(TypedDict, total=False):
         processor_kwargs: For that of its tokenizer or processor.
         config_kwargs: For that of its config.
         model_card_data: What the model card says; None is the family's default.
-        backend: ``torch``; ``onnx`` and ``openvino`` are names of the contract that are not supported yet.
+        backend: What runs the transformer: ``torch``, ``onnx`` or ``openvino``. For the last two ``model_kwargs`` say
+            which exported file (``file_name``, ``subfolder``) and how it runs; without one the model is exported.
         dtype: ``"fastest"`` takes the data type that a short measurement shows to be fastest here, remembered for the
             machine; others are passed to the checkpoint's loader. None keeps the checkpoint's own.
     """
@@ -362,15 +362,6 @@ class BaseModel(Placement, Sharing, Adapters, Merging, Parts, Inputs, Processes,
             name = self._name()
             raise TypeError(f"a {name} cannot be sliced; {name}(modules=list(model)[:2]) builds a new one")
         return super().__getitem__(idx)
-
-
-def check_backend(backend: str) -> str:
-    """Return the name of a backend of the contract; raises :class:`~fourfold.errors.InputError` for others."""
-    if backend not in BACKENDS:
-        raise InputError(
-            f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}.{did_you_mean(backend, BACKENDS)}"
-        )
-    return backend
 
 
 def _hub_keywords(source: Source) -> dict[str, Any]:

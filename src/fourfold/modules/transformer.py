@@ -18,6 +18,7 @@ from fourfold.modules import (
     _processing,
     _processor,
     _query_expansion,
+    _runtime,
     _shared_prefix,
     _vocabulary,
 )
@@ -27,9 +28,12 @@ from fourfold.modules._transformer_inputs import TransformerInputs
 from fourfold.notices import renamed_keywords, warn_once
 from fourfold.ops import thinned
 from fourfold.ops.attention import Packing
+from fourfold.runtimes import KINDS
 from fourfold.text.modality import Modality
 
 logger = logging.getLogger(__name__)
+
+BACKENDS = ("torch", *KINDS)
 
 # Tasks whose texts may run packed, and what compares packed with padded ones where not every token is compared.
 _PACKING: dict[str, Any] = {
@@ -69,7 +73,9 @@ class Transformer(TransformerInputs, TransformerFolder):
             is given.
         processing_kwargs: Arguments of the processor's call, by ``common``, ``text``, ``audio``, ``image``, ``video``
             and ``chat_template``.
-        backend: ``torch``.
+        backend: ``torch``, or ``onnx`` or ``openvino``: then a graph stands for the transformers model, and
+            ``model_kwargs`` also say which file (``file_name``, ``subfolder``, ``export``) and how it runs
+            (``provider``, ``provider_options``, ``session_options``, ``use_io_binding``; ``ov_config``).
         modality_config: Which method runs which kind of input, as a saved folder states it. None finds out.
         module_output_name: Feature that ``forward`` writes; needed beside ``modality_config``.
         unpad_inputs: True packs texts without padding, False pads them, None packs if a numerical check at load allows.
@@ -122,7 +128,11 @@ class Transformer(TransformerInputs, TransformerFolder):
         self.processing_kwargs = dict(processing_kwargs or {})
         _processing.check_keys(self.processing_kwargs)
         config = _pretrained.config(model_name_or_path, config_kwargs or {}, transformer_task)
-        self.model = _pretrained.model(model_name_or_path, config, model_kwargs or {}, transformer_task)
+        self.model = (
+            _pretrained.model(model_name_or_path, config, model_kwargs or {}, transformer_task)
+            if backend == "torch"
+            else _runtime.load(backend, model_name_or_path, config, transformer_task, model_kwargs or {})
+        )
         self.processor = _processor.load(
             tokenizer_name_or_path or model_name_or_path, config, processor_kwargs or {}, max_seq_length
         )
@@ -337,5 +347,13 @@ def _check(task: str, backend: str) -> None:
         raise InputError(
             f"transformer_task must be one of {known}; got {task!r}.{did_you_mean(task, _modalities.OUTPUTS)}"
         )
-    if backend != "torch":
-        raise InputError(f"backend must be 'torch', got {backend!r}")
+    check_backend(backend)
+
+
+def check_backend(backend: str) -> str:
+    """Return the name of a backend of the contract; raises :class:`~fourfold.errors.InputError` for others."""
+    if backend not in BACKENDS:
+        raise InputError(
+            f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}.{did_you_mean(backend, BACKENDS)}"
+        )
+    return backend

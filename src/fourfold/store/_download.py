@@ -132,6 +132,30 @@ def file(source: Source, inside: str) -> Path | None:
         return None
 
 
+def listing(source: Source) -> list[str]:
+    """Return the paths of all files of a hub repository; offline, of those that the cache holds.
+
+    Raises:
+        OSError: If the hub refuses, or has no such repository.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    if not source.offline:
+        try:
+            return HfApi(token=source.token, library_name=LIBRARY).list_repo_files(
+                source.name, revision=source.revision
+            )
+        except HFValidationError:
+            return []
+        except HfHubHTTPError:
+            raise
+        except (OSError, OfflineModeIsEnabled) as error:
+            logger.info("the files of %s cannot be listed (%s); looking in the cache", source.name, _first_line(error))
+    held = snapshot(source)
+    return [] if held is None else [file.relative_to(held).as_posix() for file in held.rglob("*") if file.is_file()]
+
+
 def folder(source: Source, inside: str) -> Path | None:
     """Return the local copy of a hub folder with all files below it, or None if, offline, the cache has none.
 

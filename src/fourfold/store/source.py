@@ -120,6 +120,20 @@ class Source:
             return local if local.is_file() else None
         return _download.file(self, inside)
 
+    def files(self) -> list[str]:
+        """Return the paths of all files below the folder, with forward slashes; hidden folders are left out.
+
+        Raises:
+            OSError: If the hub refuses or cannot be reached, and the cache holds nothing of the commit.
+        """
+        if self.is_local:
+            root = Path(self.name, self.subfolder)
+            paths = [file.relative_to(root) for file in root.rglob("*") if file.is_file()]
+            names = [path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts[:-1])]
+            return sorted(names)
+        start = f"{self.subfolder}/" if self.subfolder else ""
+        return sorted(path.removeprefix(start) for path in _download.listing(self) if path.startswith(start))
+
     def folder(self) -> Path | None:
         """Return a local copy of the folder with all its files, or None if there is no such folder."""
         try:

@@ -1,0 +1,315 @@
+"""A graph of ONNX or OpenVINO in the place of a transformers model, and how a folder comes to one.
+
+The graph does what the transformers model does and no more: pooling and all that follows stay modules of torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fourfold.errors import InputError, require
+from fourfold.modules import _pretrained
+from fourfold.runtimes import KINDS, Graph, files, open_graph
+from fourfold.runtimes.export import export as export_graph
+from fourfold.store.source import Source
+
+logger = logging.getLogger(__name__)
+
+# What a graph of each task returns, and the field of the model's output that it is.
+OUTPUTS = {
+    "feature-extraction": "last_hidden_state",
+    "fill-mask": "logits",
+    "sequence-classification": "logits",
+    "text-generation": "logits",
+}
+# Models whose exported graphs have never taken segments, though their code does.
+_WITHOUT_SEGMENTS = (
+    "camembert", "data2vec-text", "distilbert", "ibert", "longformer", "modernbert", "mpnet", "roberta",
+    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+)  # fmt: skip
+# Names that exports have given the token vectors, the first the usual one.
+_OTHER_NAMES = {"last_hidden_state": ("token_embeddings",)}
+# For opening a graph; all other keywords of a model's loading are for transformers, if it has to be exported.
+_RUNTIME_KEYS = (
+    "provider", "provider_options", "session_options", "use_io_binding", "ov_config", "device", "threads",
+)  # fmt: skip
+_PLACE_KEYS = ("file_name", "export")
+
+
+@dataclass
+class Output:
+    """What a model returns, as far as a graph gives it."""
+
+    fields: dict[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, key: str | int) -> Tensor:
+        return list(self.fields.values())[key] if isinstance(key, int) else self.fields[key]
+
+    def __getattr__(self, name: str) -> Tensor:
+        try:
+            return self.__dict__["fields"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.fields
+
+
+class RuntimeModel(nn.Module):
+    """A graph with the face of a transformers model.
+
+    Args:
+        kind: ``onnx`` or ``openvino``.
+        path: The graph's file.
+        origin: What errors call it.
+        config: The transformers config.
+        task: What the graph does, a key of :data:`OUTPUTS`.
+        options: How it is opened.
+        owned: A folder to remove with the model, if the file is in one.
+
+    Attributes:
+        config: The transformers config.
+        file: The graph's file.
+        kind: ``onnx`` or ``openvino``.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        path: Path,
+        origin: str,
+        config: Any,
+        task: str,
+        options: Mapping[str, Any] | None = None,
+        owned: tempfile.TemporaryDirectory[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.kind, self.file, self.origin, self.task = kind, path, origin, task
+        self.config = config
+        self.options = dict(options or {})
+        self._owned = owned
+        self.graph: Graph = open_graph(kind, path, origin, self.options)
+        self._output = self._named_output()
+        self.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # An opened graph cannot be pickled; who unpickles the model opens the file again.
+        return {**self.__dict__, "graph": None, "_owned": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.graph = open_graph(self.kind, self.file, self.origin, self.options)
+
+    def _named_output(self) -> str:
+        wanted, known = OUTPUTS[self.task], self.graph.outputs
+        if self.kind == "openvino" and {"token_embeddings", "sentence_embedding"} <= set(known):
+            raise InputError(
+                f"{self.origin} was exported with its pooling inside, as {', '.join(known)}, which this backend does "
+                "not read; export it again with export=True"
+            )
+        found = next((name for name in (wanted, *_OTHER_NAMES.get(wanted, ())) if name in known), None)
+        if found is None:
+            raise InputError(
+                f"{self.origin} gives {', '.join(known)}, and the task {self.task} needs {wanted}; name another file "
+                "with file_name, or export it again with export=True"
+            )
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where the outputs are: the CPU, or the device of the runtime's provider."""
+        return torch.device("cpu")
+
+    @property
+    def name_or_path(self) -> str:
+        """As the config says."""
+        return self.config._name_or_path
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Output:
+        """Return the graph's output for padded features, under the name that a transformers model gives it."""
+        if input_ids is None:
+            raise InputError(f"{self.origin} takes texts alone, got {', '.join(kwargs) or 'nothing'}")
+        given = {
+            "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+        }  # fmt: skip
+        arrays = {name: value.cpu().numpy() for name, value in given.items() if value is not None}
+        found = self.graph.run(fed(self.graph, arrays))[self._output]
+        return Output({OUTPUTS[self.task]: torch.from_numpy(np.asarray(found, dtype=np.float32))})
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Write the config, and the graph to the folder that published models have it in."""
+        folder = Path(save_directory, self.kind)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.save_pretrained(save_directory)
+        for path in (self.file, *_beside(self.file)):
+            # Whichever graph was loaded, it is the saved model's plain one.
+            name = KINDS[self.kind].file
+            ending = path.name.removeprefix(self.file.stem)
+            target = folder / f"{name.rpartition('.')[0]}{ending}"
+            if path == self.file or self.kind == "openvino":
+                shutil.copyfile(path, target)
+            else:
+                shutil.copyfile(path, folder / path.name)  # the graph names its external data
+
+
+def _beside(path: Path) -> list[Path]:
+    """Return the files that belong to a local graph."""
+    source = Source(str(path.parent))
+    return [path.parent / name for name in files.companions(source, path.name) if (path.parent / name).is_file()]
+
+
+def fed(graph: Graph, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a graph is fed: of what there is what it takes, and what follows from that.
+
+    Args:
+        graph: The graph.
+        arrays: ``input_ids`` and ``attention_mask`` int64 ``[rows, longest]``, and what else there is.
+    """
+    found: dict[str, Any] = {}
+    ids, mask = arrays["input_ids"], arrays.get("attention_mask")
+    for name, shape in graph.inputs.items():
+        if name in arrays:
+            found[name] = np.ascontiguousarray(arrays[name], dtype=np.int64)
+        elif name == "token_type_ids":
+            found[name] = np.zeros(ids.shape, np.int64)
+        elif name == "attention_mask":
+            found[name] = np.ones(ids.shape, np.int64)
+        elif name == "position_ids":
+            real = np.ones(ids.shape, np.int64) if mask is None else mask
+            found[name] = np.maximum(np.cumsum(real, axis=1) - 1, 0)
+        elif name.startswith("past_key_values"):
+            found[name] = np.zeros((len(ids), shape[1] or 1, 0, shape[3] or 1), np.float32)
+        elif name == "use_cache_branch":
+            found[name] = np.zeros(1, dtype=bool)
+        else:
+            raise InputError(f"the graph takes {name!r}, which no text has; name another file with file_name")
+    return found
+
+
+# -- loading -----------------------------------------------------------------------------------------------------------
+
+
+def load(kind: str, name: str, config: Any, task: str, given: Mapping[str, Any], *, warn: bool = True) -> RuntimeModel:
+    """Return the graph of a checkpoint, exported first if there is none.
+
+    Args:
+        kind: ``onnx`` or ``openvino``.
+        name: Folder or hub name of the checkpoint.
+        config: Its transformers config.
+        task: What it is loaded for.
+        given: ``provider``, ``file_name``, ``subfolder``, ``export``, ``ov_config`` and the like; where to load from;
+            and, for an export, arguments of the model's ``from_pretrained``.
+        warn: Whether to log what was found, and to advise to save what was exported.
+
+    Raises:
+        InputError: If graphs do not do the task, or the folder holds an adapter.
+        MissingExtraError: If the runtime is not installed.
+    """
+    require(KINDS[kind].package, kind, f"backend={kind!r}")
+    if task not in OUTPUTS:
+        raise InputError(f"Unsupported task {task!r} for backend={kind!r}; supported: {', '.join(OUTPUTS)}")
+    source = _pretrained.source_of(name, given)
+    if source.file(_pretrained.ADAPTER_FILE) is not None:
+        raise InputError(
+            f"{source.pretty()} holds a PEFT adapter, which backend={kind!r} cannot run: load it with backend='torch', "
+            "merge the adapter into the model, save that, and load what was saved"
+        )
+    options = {key: value for key, value in given.items() if key in _RUNTIME_KEYS}
+    export, kwargs = files.should_export(source, kind, _place(given, source), file_name=KINDS[kind].file, warn=warn)
+    if not export:
+        place = files.below(source, "/".join(p for p in (source.subfolder, kwargs.get("subfolder") or "") if p))
+        path = files.fetch(place, kwargs["file_name"])
+        return RuntimeModel(kind, path, place.pretty(kwargs["file_name"]), config, task, options)
+    for_torch = {key: value for key, value in given.items() if key not in (*_RUNTIME_KEYS, *_PLACE_KEYS)}
+    folder = tempfile.TemporaryDirectory(prefix="fourfold-export-")
+    path = Path(folder.name, KINDS[kind].file)
+    model = _pretrained.model(name, config, {"dtype": torch.float32, **for_torch}, task)
+    export_model(kind, model, task, path)
+    if warn:
+        warn_to_save(name, source.is_local, kind)
+    return RuntimeModel(kind, path, f"the {kind} export of {source.pretty()}", config, task, options, folder)
+
+
+def _place(given: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """Return the arguments that say which file is meant; the source knows the module's own folder already."""
+    return {key: given[key] for key in _PLACE_KEYS if key in given}
+
+
+def warn_to_save(name: str, is_local: bool, kind: str) -> None:
+    """Advise to keep what was exported: the next load would export it again."""
+    how = f"model.save_pretrained({name!r})" if is_local else f"model.push_to_hub({name!r}, create_pr=True)"
+    logger.warning("%s has been exported to %s for this load; keep it with %s", name, kind, how)
+
+
+# -- exporting ---------------------------------------------------------------------------------------------------------
+
+
+class Traced(nn.Module):
+    """A transformers model with the inputs and the one output of a graph.
+
+    Args:
+        model: A transformers model.
+        output: The field of its output that is returned.
+    """
+
+    def __init__(self, model: nn.Module, output: str) -> None:
+        super().__init__()
+        self.model = model
+        self._output = output
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """Return the output ``[rows, tokens, width]``, or ``[rows, labels]`` of a classifier."""
+        more = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        return getattr(self.model(input_ids=input_ids, attention_mask=attention_mask, **more), self._output)
+
+
+def takes_segments(model: nn.Module) -> bool:
+    """Whether a model's graph has ``token_type_ids`` among its inputs."""
+    config: Any = model.config
+    known = inspect.signature(type(model).forward).parameters
+    kinds = getattr(config, "type_vocab_size", 0) or 0
+    return "token_type_ids" in known and kinds > 0 and config.model_type not in _WITHOUT_SEGMENTS
+
+
+def example_feeds(model: nn.Module) -> dict[str, Tensor]:
+    """Return inputs to trace a model with: three texts of other lengths, the first the longest."""
+    config: Any = model.config
+    words = config.get_text_config().vocab_size
+    rows, longest = 3, 11
+    ids = torch.arange(rows * longest).reshape(rows, longest) % max(words - 5, 1) + min(4, words - 1)
+    mask = (torch.arange(longest)[None, :] < torch.tensor([longest, 7, 4])[:, None]).long()
+    pad = getattr(config, "pad_token_id", None)
+    ids = torch.where(mask == 1, ids, pad if isinstance(pad, int) and 0 <= pad < words else 0)
+    feeds = {"input_ids": ids, "attention_mask": mask}
+    return {**feeds, "token_type_ids": torch.zeros_like(ids)} if takes_segments(model) else feeds
+
+
+def export_model(kind: str, model: nn.Module, task: str, path: Path) -> None:
+    """Write a transformers model as a graph with the usual names of inputs and outputs.
+
+    Raises:
+        InputError: If it cannot be traced.
+        MissingExtraError: If a package is not installed.
+    """
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False  # type: ignore[union-attr]
+    export_graph(kind, Traced(model.eval(), OUTPUTS[task]), example_feeds(model), [OUTPUTS[task]], path)

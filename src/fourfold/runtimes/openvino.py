@@ -1,0 +1,125 @@
+"""Run a graph by OpenVINO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fourfold.errors import FolderError, InputError, require
+from fourfold.runtimes._errors import of_run, one_line
+
+OPTIONS = ("ov_config", "device", "threads")
+
+
+class OpenVinoGraph:
+    """A compiled model of OpenVINO; see :class:`fourfold.runtimes.Graph`."""
+
+    device = "cpu"
+
+    def __init__(self, compiled: Any, origin: str) -> None:
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._origin = origin
+        self.inputs = {
+            port.any_name: tuple(
+                None if size.is_dynamic else size.get_length() for size in port.get_partial_shape()
+            )
+            for port in compiled.inputs
+        }  # fmt: skip
+        self.outputs = tuple(_name(port, place) for place, port in enumerate(compiled.outputs))
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return the outputs by name for inputs by name.
+
+        Raises:
+            ShapeError: If the graph does not take arrays of these shapes.
+            MemoryError: If it lacks memory.
+        """
+        try:
+            found = self._request.infer(dict(feeds), share_inputs=True)
+        except Exception as error:
+            raise of_run(error, self._origin, feeds) from None
+        return {name: found[place] for place, name in enumerate(self.outputs)}
+
+
+def _name(port: Any, place: int) -> str:
+    names = sorted(port.get_names())
+    return names[0] if names else f"output_{place}"
+
+
+def open_openvino(
+    path: Path,
+    origin: str,
+    *,
+    ov_config: Mapping[str, Any] | str | Path | None = None,
+    device: str = "CPU",
+    threads: int | None = None,
+) -> OpenVinoGraph:
+    """Open an OpenVINO model, or an ONNX file, and compile it.
+
+    Args:
+        path: The ``.xml`` file, with its ``.bin`` beside it, or an ``.onnx`` file.
+        origin: What errors call it.
+        ov_config: Properties of the runtime, such as ``{"INFERENCE_PRECISION_HINT": "bf16"}``, or the path of a JSON
+            file that holds them. ``PERFORMANCE_HINT`` is ``LATENCY`` unless given, which gives one batch all cores.
+            ``CACHE_DIR`` keeps what was compiled.
+        device: OpenVINO's name of the device.
+        threads: Threads of one run; None leaves it to the runtime.
+
+    Raises:
+        InputError: If ``ov_config`` is unusable.
+        MissingExtraError: If OpenVINO is not installed.
+        FolderError: If the file cannot be read.
+    """
+    require("openvino", "openvino", f"the OpenVINO model {origin}")
+    import openvino
+
+    config = {"PERFORMANCE_HINT": "LATENCY", **read_config(ov_config)}
+    if threads is not None:
+        config.setdefault("INFERENCE_NUM_THREADS", threads)
+    core = openvino.Core()
+    try:
+        model = core.read_model(path)
+    except Exception as error:
+        raise FolderError(f"{origin} cannot be read by OpenVINO: {one_line(error)}. {_advice(path)}") from None
+    try:
+        compiled = core.compile_model(model, device, config)
+    except Exception as error:
+        raise FolderError(
+            f"{origin} cannot be compiled by OpenVINO for {device} with {config}: {one_line(error)}. Take another "
+            "file_name, or leave out what ov_config asks for"
+        ) from None
+    return OpenVinoGraph(compiled, origin)
+
+
+def read_config(given: Mapping[str, Any] | str | Path | None) -> dict[str, Any]:
+    """Return properties of the runtime as a dictionary.
+
+    Raises:
+        InputError: If they are neither a dictionary nor the path of a JSON object.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return dict(given)
+    path = Path(given)
+    if not path.is_file():
+        raise InputError(f"ov_config must be a dictionary or the path of a JSON file; there is no file {str(path)!r}")
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"ov_config: {path} is not valid JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"ov_config: {path} must hold a JSON object, got {type(found).__name__}")
+    return found
+
+
+def _advice(path: Path) -> str:
+    weights = path.with_suffix(".bin")
+    if path.suffix == ".xml" and not weights.is_file():
+        return f"Its weights, {weights.name}, are missing beside it"
+    return "It is truncated or damaged: download or export it again"
