@@ -135,7 +135,7 @@ def require(package: str, extra: str, purpose: str) -> None:
         extra: Name of fourfold's extra that brings it.
         purpose: What needs it, as the start of a sentence, e.g. ``"SentenceTransformer"``.
     """
-    if not _installed(package):
+    if not installed(package):
         raise MissingExtraError(
             f'{purpose} needs the package {package}. Install it with: pip install "fourfold[{extra}]"'
         )
@@ -144,7 +144,7 @@ def require(package: str, extra: str, purpose: str) -> None:
 def require_training(purpose: str) -> None:
     """Raise :class:`MissingTrainingError` unless all packages of the extra ``train`` can be imported."""
     for package in ("accelerate", "datasets"):
-        if not _installed(package):
+        if not installed(package):
             raise MissingTrainingError(
                 f'{purpose} needs the package {package}. Install it with: pip install "fourfold[train]"'
             )
@@ -157,7 +157,8 @@ def check_positive(**numbers: int) -> None:
             raise InputError(f"{name} must be at least 1, got {number}")
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Whether a package can be imported; it is not."""
     try:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:

@@ -165,7 +165,7 @@ def test_other_modules_need_the_same_names():
 def test_without_mergekit_it_says_what_to_install(monkeypatch, models):
     from fourfold import errors
 
-    monkeypatch.setattr(errors, "_installed", lambda package: package != "mergekit")
+    monkeypatch.setattr(errors, "installed", lambda package: package != "mergekit")
     with pytest.raises(ImportError, match="fourfold\\[merge\\]"):
         SentenceTransformer.merge(models)
 

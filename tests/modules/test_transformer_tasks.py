@@ -297,7 +297,7 @@ def test_an_adapter_without_a_tokenizer_has_its_bases(adapted, tmp_path):
 def test_an_adapter_needs_peft(adapted, monkeypatch):
     from fourfold import errors
 
-    monkeypatch.setattr(errors, "_installed", lambda package: package != "peft")
+    monkeypatch.setattr(errors, "installed", lambda package: package != "peft")
     with pytest.raises(MissingExtraError, match=r'pip install "fourfold\[peft\]"'):
         Transformer(adapted)
 

@@ -149,7 +149,7 @@ def test_a_route_that_is_not_there(tmp_path):
 
 
 def test_missing_packages(tmp_path, monkeypatch):
-    monkeypatch.setattr("fourfold.errors._installed", lambda package: package != "datasets")
+    monkeypatch.setattr("fourfold.errors.installed", lambda package: package != "datasets")
     with pytest.raises(RuntimeError, match=r'pip install "fourfold\[train\]"'):
         trainer(tmp_path)
     assert issubclass(MissingTrainingError, ImportError)

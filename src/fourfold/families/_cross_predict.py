@@ -16,7 +16,10 @@ from fourfold.engine.shared import SharedRowSink
 from fourfold.errors import InputError, MissingFeatureError
 from fourfold.families import _running
 from fourfold.families._encoding import Call, shared
-from fourfold.modules._base import Features
+from fourfold.families._ranking import Reader, check_scores
+from fourfold.modules._base import Features, InputModule
+from fourfold.text import prompts as prompting
+from fourfold.text.chunks import fast_tokenizer
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Options(Call):
     def result(self, sink: Any, single: bool) -> Any:
         """Return the scores of a full sink in the form that the flags ask for."""
         scores = sink.result()
-        _check(scores)
+        check_scores(scores)
         if not self.as_numpy:
             scores = _running.as_tensor(scores)
         if single:
@@ -109,17 +112,27 @@ class Options(Call):
             yield score.copy() if self.as_numpy else score.clone()
 
 
-def _check(scores: Any) -> None:
-    """Raise for scores that are no numbers: sorted among others they would pass for the best or the worst.
+def reader_of(model: Any, options: dict[str, Any]) -> Reader:
+    """Return what reads pairs, for sorting documents by their passages.
+
+    Args:
+        model: A cross encoder.
+        options: Arguments of its ``predict``.
 
     Raises:
-        InputError: If there is one; the message names the first input that has it.
+        InputError: If the model does not read pairs of texts alone.
     """
-    wrong = torch.isnan(scores) if isinstance(scores, Tensor) else np.isnan(scores)
-    if bool(wrong.any()):
-        rows = wrong.reshape(len(wrong), -1).any(-1).nonzero()
-        first = int(rows[0] if isinstance(scores, Tensor) else rows[0][0])
-        raise InputError(
-            f"the model's score of the input at position {first} is not a number (NaN). Half precision may overflow: "
-            "load the model in float32; otherwise its weights, or the activation, are broken"
-        )
+    first = model[0]
+    kwargs = {name: value for name, value in options.items() if name == "processing_kwargs"}
+    if not isinstance(first, InputModule) or not first.tokenises(kwargs):
+        raise InputError("rank_passages needs a model that reads texts, without other arguments of its processor")
+    prompt = prompting.resolve(
+        model.prompts, model.default_prompt_name, options.get("prompt"), options.get("prompt_name")
+    )
+    return Reader(
+        model.num_labels,
+        lambda pairs: model.predict(inputs=pairs, **options),
+        fast_tokenizer(model.tokenizer),
+        first.longest_input(**kwargs),
+        lambda pair: len(first.tokenise([pair], prompt, **kwargs).ids),
+    )

@@ -163,10 +163,11 @@ class DenseEncoder(Encoder):
         return compare(self.similarity_fn_name, as_array(embeddings1), as_array(embeddings2), pairwise=True)
 
 
-class StaticDenseEncoder(DenseEncoder):
-    """Static token embeddings in numpy."""
+class DirectDenseEncoder(DenseEncoder):
+    """A dense encoder over a backend of arrays: what numpy alone runs, or a runtime of graphs.
 
-    backend: ClassVar[str] = "static"
+    Subclasses say what runs the texts of a call.
+    """
 
     def __init__(
         self,
@@ -177,39 +178,44 @@ class StaticDenseEncoder(DenseEncoder):
         similarity_fn_name: str | None = None,
         truncate_dim: int | None = None,
     ) -> None:
-        from fourfold.backends.static import StaticBackend
-
         config = saved_settings(
             source, prompts=prompts, default_prompt_name=default_prompt_name, similarity_fn_name=similarity_fn_name
         )
         super().__init__(source, config)
-        self._static = StaticBackend.open(source)
         self._truncate_dim = config.extra.get("truncate_dim") if truncate_dim is None else truncate_dim
+
+    @property
+    @abstractmethod
+    def _width(self) -> int:
+        """Width of the vectors before they are truncated."""
+
+    @abstractmethod
+    def _planned(self, call: Call) -> tuple[Any, Budget]:
+        """Return what runs the texts of a call, its prompt before each, and what a batch may hold."""
 
     def get_embedding_dimension(self) -> int:
         """Return the width of the vectors."""
-        return self._static.width if self._truncate_dim is None else min(self._static.width, self._truncate_dim)
+        return self._width if self._truncate_dim is None else min(self._width, self._truncate_dim)
 
     def _encode(self, items: list[Any], call: Call, normalize: bool) -> NDArray[np.float32]:
-        backend, runner = self._runner(call.prompt, normalize)
+        backend, runner = self._runner(call, normalize)
         sink = RowSink(len(items), numpy_rows)
         run(items, backend, sink, runner, progress=call.progress)
         return sink.result()
 
-    def _runner(self, prompt: str | None, normalize: bool) -> tuple[Backend, LocalRunner]:
-        backend: Backend = Prompted(self._static, prompt) if prompt else self._static
+    def _runner(self, call: Call, normalize: bool) -> tuple[Backend, LocalRunner]:
+        backend, budget = self._planned(call)
 
         def finish(rows: NDArray[np.float32], batch: Batch) -> NDArray[np.float32]:
             rows = rows[:, : self._truncate_dim]
             return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) if normalize else rows
 
-        # A static model has no length that batch_size could multiply: the cache is what bounds its batches.
-        return backend, LocalRunner(backend, Budget(backend.best_tokens), finish)
+        return backend, LocalRunner(backend, budget, finish)
 
     def _stream(
         self, inputs: Iterable[Any], call: Call, normalize: bool, window: int
     ) -> Generator[NDArray[np.float32], None, None]:
-        backend, runner = self._runner(call.prompt, normalize)
+        backend, runner = self._runner(call, normalize)
         parts = stream(
             inputs, backend, runner, lambda count: RowSink(count, numpy_rows), window=window, progress=call.progress
         )
@@ -219,12 +225,40 @@ class StaticDenseEncoder(DenseEncoder):
 
     def _encode_chunks(self, inputs: Any, how: dict[str, Any], *, late: bool, **cutting: Any) -> Any:
         if late:
-            raise InputError(
-                f"late=True needs a model whose token vectors know the text around them; those of {self.name} are the "
-                "same in every text. Give late=False"
-            )
-        plan = Cutting.of(inputs, self._static.tokenizer, self._static.max_length, prompt=how["prompt"], **cutting)
+            raise InputError(f"late=True needs {self._late_needs}. Give late=False")
+        backend, _ = self._planned(Call())
+        plan = Cutting.of(inputs, backend.tokenizer, backend.max_length, prompt=how["prompt"], **cutting)
         return chunked(inputs, lambda texts: each_alone(plan, texts, lambda pieces: self.encode(pieces, **how)))
+
+    @property
+    @abstractmethod
+    def _late_needs(self) -> str:
+        """What chunks with their text around them would need, for an error."""
+
+
+class StaticDenseEncoder(DirectDenseEncoder):
+    """Static token embeddings in numpy."""
+
+    backend: ClassVar[str] = "static"
+
+    def __init__(self, source: Source, **settings: Any) -> None:
+        from fourfold.backends.static import StaticBackend
+
+        super().__init__(source, **settings)
+        self._static = StaticBackend.open(source)
+
+    @property
+    def _width(self) -> int:
+        return self._static.width
+
+    def _planned(self, call: Call) -> tuple[Any, Budget]:
+        backend: Any = Prompted(self._static, call.prompt) if call.prompt else self._static
+        # A static model has no length that batch_size could multiply: the cache is what bounds its batches.
+        return backend, Budget(backend.best_tokens)
+
+    @property
+    def _late_needs(self) -> str:
+        return f"a model whose token vectors know the text around them; those of {self.name} are the same in every text"
 
 
 class TorchDenseEncoder(DenseEncoder):

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from fourfold import __version__
-from fourfold.errors import InputError, did_you_mean
+from fourfold.errors import InputError
 from fourfold.families._adapters import Adapters
 from fourfold.families._inputs import Inputs
 from fourfold.families._loading import LoadOptions, as_modules, hub_arguments, load_modules, module_class

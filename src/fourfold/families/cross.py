@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fourfold.engine.workers import WorkerPool
 from fourfold.errors import InputError
-from fourfold.families import _cross_predict, _cross_rank, _encoding
+from fourfold.families import _cross_predict, _encoding, _ranking
 from fourfold.families._cross_arguments import older_init_arguments, older_predict_arguments, older_rank_arguments
 from fourfold.families._cross_legacy import CrossLegacy
 from fourfold.families._model import BaseModel, Loaded, ModelOptions, shows_model_options
@@ -274,7 +274,7 @@ class CrossEncoder(CrossLegacy, BaseModel):
         Raises:
             InputError: If the model has several labels, or an input is unusable.
         """
-        _cross_rank.check_ranks(self)
+        _ranking.check_ranks(self.num_labels)
         scores = self.predict(
             inputs=[[query, document] for document in documents],
             prompt_name=prompt_name,
@@ -286,7 +286,7 @@ class CrossEncoder(CrossLegacy, BaseModel):
             pool=pool,
             chunk_size=chunk_size,
         )
-        return _cross_rank.best_first(scores.tolist(), documents, top_k, return_documents)
+        return _ranking.best_first(scores.tolist(), documents, top_k, return_documents)
 
     def rank_passages(
         self,
@@ -320,9 +320,8 @@ class CrossEncoder(CrossLegacy, BaseModel):
         Raises:
             InputError: If the model has several labels, a document is no string, or the query leaves no room.
         """
-        return _cross_rank.rank_passages(
-            self, query, documents, top_k, return_documents, size=size, overlap=overlap, options=options
-        )
+        reader = _cross_predict.reader_of(self, options)
+        return _ranking.rank_passages(reader, query, documents, top_k, return_documents, size, overlap)
 
     def is_singular_input(self, inputs: Any) -> bool:
         """Whether :meth:`predict` takes ``inputs`` as one input rather than a batch."""

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from fourfold.backends.static import StaticBackend
-from fourfold.errors import InputError, did_you_mean, require
+from fourfold.errors import InputError, did_you_mean, installed, require
 from fourfold.families._dense_encoder import DenseEncoder, StaticDenseEncoder, TorchDenseEncoder
+from fourfold.runtimes import KINDS
+from fourfold.runtimes.whole import Wholes
 from fourfold.store.manifest import MODULES_FILE, architectures, read_model_type
 from fourfold.store.source import Source, locate
 
@@ -27,7 +29,7 @@ _FAMILIES = {
     "sparse": ("SparseEncoder", "sparse-encoder"),
     "cross": ("CrossEncoder", "cross-encoder"),
 }
-BACKENDS = ("auto", "static", "torch")
+BACKENDS = ("auto", "static", "torch", *KINDS)
 BUILTIN = Path(__file__).parent.parent / "builtin" / "dense"
 
 
@@ -51,7 +53,9 @@ def load(
     Args:
         name_or_path: A folder or hub name; None is the small model that comes with fourfold.
         backend: ``static`` (numpy, for static embeddings and for sparse models whose queries are looked up), ``torch``,
-            or ``auto``: static where the folder allows.
+            ``onnx`` or ``openvino``, or ``auto``: static where the folder allows, then what ``fourfold tune`` has
+            found to be fastest here, then torch, and a whole graph where there are no weights for torch, or no torch.
+            Folders of ``fourfold export --whole`` need neither torch nor transformers.
         family: ``dense``, ``sparse`` or ``cross``, to load the model as such, and to look for a bare hub name where
             such models are; None takes the folder's own, and dense for a name.
         revision: Branch, tag or commit of the hub.
@@ -81,9 +85,31 @@ def load(
     name = str(BUILTIN) if name_or_path is None else locate(str(name_or_path), organisation)
     source = Source(name, revision, token, cache_folder, local_files_only).pinned()
     family = family or family_of(source)
+    kind = backend if backend in KINDS else None
+    if kind is not None or backend == "auto":
+        found = _wholes(source, kind)
+        if found is not None and (kind is not None or not _runs_on_torch(source)):
+            from fourfold.families._graphs import graph_encoder
+
+            return graph_encoder(family, source, found, options)
+    if kind is not None:
+        options["backend"] = kind
     if family == "cross":
         return _cross(source, backend, options)
     return (_sparse if family == "sparse" else _dense)(source, backend, options)
+
+
+def _wholes(source: Source, kind: str | None) -> Wholes | None:
+    """Return the whole graphs that a folder holds for a runtime, or for the first that is installed."""
+    kinds = [kind] if kind is not None else [name for name, one in KINDS.items() if installed(one.package)]
+    found = (Wholes.read(source, name) for name in kinds)
+    return next((wholes for wholes in found if wholes is not None), None)
+
+
+def _runs_on_torch(source: Source) -> bool:
+    """Whether torch is here, and a transformer's weights for it, if the model has a transformer."""
+    weights = any(source.file(name) for name in ("model.safetensors", "model.safetensors.index.json"))
+    return installed("torch") and (weights or source.file("config.json") is None)
 
 
 def family_of(source: Source) -> str:

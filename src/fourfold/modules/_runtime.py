@@ -19,9 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from fourfold.errors import InputError, require
-from fourfold.modules import _pretrained
+from fourfold.modules import _packed, _pretrained
 from fourfold.runtimes import KINDS, Graph, files, open_graph
 from fourfold.runtimes.export import export as export_graph
+from fourfold.runtimes.feeds import fed
+from fourfold.runtimes.whole import DESCRIPTION_FILE
 from fourfold.store.source import Source
 
 logger = logging.getLogger(__name__)
@@ -177,34 +179,6 @@ def _beside(path: Path) -> list[Path]:
     return [path.parent / name for name in files.companions(source, path.name) if (path.parent / name).is_file()]
 
 
-def fed(graph: Graph, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a graph is fed: of what there is what it takes, and what follows from that.
-
-    Args:
-        graph: The graph.
-        arrays: ``input_ids`` and ``attention_mask`` int64 ``[rows, longest]``, and what else there is.
-    """
-    found: dict[str, Any] = {}
-    ids, mask = arrays["input_ids"], arrays.get("attention_mask")
-    for name, shape in graph.inputs.items():
-        if name in arrays:
-            found[name] = np.ascontiguousarray(arrays[name], dtype=np.int64)
-        elif name == "token_type_ids":
-            found[name] = np.zeros(ids.shape, np.int64)
-        elif name == "attention_mask":
-            found[name] = np.ones(ids.shape, np.int64)
-        elif name == "position_ids":
-            real = np.ones(ids.shape, np.int64) if mask is None else mask
-            found[name] = np.maximum(np.cumsum(real, axis=1) - 1, 0)
-        elif name.startswith("past_key_values"):
-            found[name] = np.zeros((len(ids), shape[1] or 1, 0, shape[3] or 1), np.float32)
-        elif name == "use_cache_branch":
-            found[name] = np.zeros(1, dtype=bool)
-        else:
-            raise InputError(f"the graph takes {name!r}, which no text has; name another file with file_name")
-    return found
-
-
 # -- loading -----------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +213,11 @@ def load(kind: str, name: str, config: Any, task: str, given: Mapping[str, Any],
         place = files.below(source, "/".join(p for p in (source.subfolder, kwargs.get("subfolder") or "") if p))
         path = files.fetch(place, kwargs["file_name"])
         return RuntimeModel(kind, path, place.pretty(kwargs["file_name"]), config, task, options)
+    if source.at(kind).file(DESCRIPTION_FILE) is not None:
+        raise InputError(
+            f"{source.pretty()} holds whole graphs ({kind}/{DESCRIPTION_FILE}) and no weights to export: open it "
+            f'with fourfold.load("{name}", backend="{kind}"), or export the model without whole'
+        )
     for_torch = {key: value for key, value in given.items() if key not in (*_RUNTIME_KEYS, *_PLACE_KEYS)}
     folder = tempfile.TemporaryDirectory(prefix="fourfold-export-")
     path = Path(folder.name, KINDS[kind].file)
@@ -303,6 +282,38 @@ def example_feeds(model: nn.Module) -> dict[str, Tensor]:
     return {**feeds, "token_type_ids": torch.zeros_like(ids)} if takes_segments(model) else feeds
 
 
+def prepare_for_export(model: nn.Module) -> None:
+    """Put a transformers model into evaluation mode, without a key-value cache and with its ordinary attention."""
+    config: Any = model.config
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    _packed.restore(model)
+    model.eval()
+
+
+def export_traced(
+    kind: str, graph: nn.Module, model: Any, feeds: Mapping[str, Tensor], outputs: list[str], path: Path
+) -> None:
+    """Write a module around a transformers model as a graph; the model's attention is set to what can be traced.
+
+    Args:
+        kind: ``onnx`` or ``openvino``.
+        graph: The module.
+        model: The transformers model inside it, or None.
+        feeds: What it is traced with.
+        outputs: Names of what it returns.
+        path: The file.
+    """
+    try:
+        export_graph(kind, graph, feeds, outputs, path)
+    except InputError:
+        if model is None or model.config._attn_implementation != "sdpa":
+            raise
+        # The exporter has no form for fused attention with a bias of the model's own, as T5's.
+        model.set_attn_implementation("eager")
+        export_graph(kind, graph, feeds, outputs, path)
+
+
 def export_model(kind: str, model: nn.Module, task: str, path: Path) -> None:
     """Write a transformers model as a graph with the usual names of inputs and outputs.
 
@@ -310,6 +321,6 @@ def export_model(kind: str, model: nn.Module, task: str, path: Path) -> None:
         InputError: If it cannot be traced.
         MissingExtraError: If a package is not installed.
     """
-    if hasattr(model.config, "use_cache"):
-        model.config.use_cache = False  # type: ignore[union-attr]
-    export_graph(kind, Traced(model.eval(), OUTPUTS[task]), example_feeds(model), [OUTPUTS[task]], path)
+    prepare_for_export(model)
+    graph = Traced(model, OUTPUTS[task])
+    export_traced(kind, graph, model, example_feeds(model), [OUTPUTS[task]], path)

@@ -178,6 +178,10 @@ class FastTokenizer:
         """Return the number of tokens of one text, special tokens included."""
         return len(self.encode([text]).ids)
 
+    def tokens(self, ids: NDArray[np.int32]) -> list[str]:
+        """Return the tokens that ids stand for; an empty string for an id that none has."""
+        return [self._base.id_to_token(number) or "" for number in ids.tolist()]
+
     def prompt_length(self, prompt: str) -> int:
         """Return how many leading tokens a prompt takes: its tokens alone, without a closing special token."""
         with self._borrowed(None) as tokenizer:

@@ -44,6 +44,6 @@ def test_settings_are_saved(tmp_path):
 
 
 def test_without_nltk_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(errors, "_installed", lambda package: package != "nltk")
+    monkeypatch.setattr(errors, "installed", lambda package: package != "nltk")
     with pytest.raises(ImportError, match=r'pip install "fourfold\[words\]"'):
         PhraseTokenizer(WORDS)

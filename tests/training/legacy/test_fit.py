@@ -185,7 +185,7 @@ def test_nothing_to_train_on():
 
 @pytest.mark.parametrize("family", ["dense", "cross"])
 def test_missing_packages(monkeypatch, family):
-    monkeypatch.setattr(errors, "_installed", lambda package: package not in ("accelerate", "datasets"))
+    monkeypatch.setattr(errors, "installed", lambda package: package not in ("accelerate", "datasets"))
     model = tiny(family)
     given = [objective(model)] if family == "dense" else DataLoader(pairs(), batch_size=2)
     with pytest.raises(MissingTrainingError, match=r"\.fit needs the package accelerate"):

@@ -1,0 +1,130 @@
+"""Run a whole graph of ONNX or OpenVINO on texts: ids in, the model's output out, without torch or transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fourfold.containers import Tokens
+from fourfold.errors import FolderError, InputError
+from fourfold.runtimes import Graph, open_graph
+from fourfold.runtimes.feeds import fed
+from fourfold.runtimes.files import fetch
+from fourfold.runtimes.whole import WholeGraph, Wholes
+from fourfold.store.source import Source
+from fourfold.store.tokenizer import SavedTokenizer
+from fourfold.text.inputs import check_texts
+from fourfold.text.prompts import prepend
+from fourfold.text.tokenizer import FastTokenizer
+
+# Tokens of a batch, padding included, above which a processor's cores get no faster.
+_BEST_TOKENS = 512
+# Most numbers of the widest array of a batch, as for torch: the logits of every word, where a graph holds them.
+_NUMBERS = 8_000_000
+
+
+class GraphBackend:
+    """A graph and the tokenizer before it.
+
+    Args:
+        graph: The opened graph.
+        description: What it says of itself.
+        tokenizer: Texts to ids.
+        max_length: Tokens after which a text is cut; None is no limit.
+        prompt: Put before each text.
+    """
+
+    packed = False
+
+    def __init__(
+        self,
+        graph: Graph,
+        description: WholeGraph,
+        tokenizer: FastTokenizer,
+        max_length: int | None,
+        prompt: str | None = None,
+    ) -> None:
+        self.graph = graph
+        self.description = description
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.output = graph.outputs[0]
+        self._prompt = prompt
+        self._more: dict[str, Any] = {}
+        if "prompt_length" in graph.inputs:
+            length = tokenizer.prompt_length(prompt) if prompt else 0
+            self._more["prompt_length"] = np.array(length, dtype=np.int64)
+
+    @classmethod
+    def open(
+        cls, source: Source, wholes: Wholes, route: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> GraphBackend:
+        """Open the graph of a route.
+
+        Args:
+            source: The model's folder.
+            wholes: What it says of its graphs.
+            route: The route; None is the default.
+            options: ``file_name``, where several precisions are there, and how the runtime runs it.
+
+        Raises:
+            InputError: If there is no such route, file or option.
+            FolderError: If a file cannot be read, or does not give what the description says.
+            MissingExtraError: If the runtime is not installed.
+        """
+        given = dict(options or {})
+        description = wholes.graph(route, given.pop("file_name", None))
+        inside = source.at(wholes.kind)
+        origin = inside.pretty(description.file)
+        saved = SavedTokenizer.read(source.at(description.tokenizer))
+        graph = open_graph(wholes.kind, fetch(inside, description.file), origin, given)
+        wanted = {entry["name"] for entry in description.outputs}
+        if not wanted <= set(graph.outputs):
+            raise FolderError(
+                f"{origin} gives {', '.join(graph.outputs)}, its description promises {', '.join(sorted(wanted))}; "
+                "export the model again"
+            )
+        tokenizer = FastTokenizer(
+            saved.base, add_special_tokens=description.special_tokens, truncation_side=description.truncation_side,
+            owned=True,
+        )  # fmt: skip
+        return cls(graph, description, tokenizer, description.max_length)
+
+    def reading(self, output: str | None = None, prompt: str | None = None) -> GraphBackend:
+        """Return the same over another of the graph's outputs, or with a prompt before each text.
+
+        Raises:
+            InputError: If the graph has no such output.
+        """
+        if output is not None and output not in self.graph.outputs:
+            raise InputError(f"the graph {self.description.file} gives {', '.join(self.graph.outputs)}, not {output!r}")
+        other = GraphBackend(self.graph, self.description, self.tokenizer, self.max_length, prompt)
+        other.output = output or self.output
+        return other
+
+    @property
+    def best_tokens(self) -> int:
+        """Tokens of a batch above which this device gets no faster."""
+        widest = self.description.widest
+        return _BEST_TOKENS if not widest else max(1, min(_BEST_TOKENS, _NUMBERS // widest))
+
+    def prepare(self, items: Sequence[Any]) -> Tokens:
+        """Tokenise texts or pairs of texts."""
+        return self.tokenizer.encode(prepend(self._prompt, check_texts(items)), self.max_length)
+
+    def run(self, batch: Tokens) -> NDArray[np.float32]:
+        """Return the graph's output for each text, float32 ``[rows, width]``."""
+        ids, mask = batch.padded(self.description.pad_id, left=self.description.padding_side == "left")
+        arrays = {"input_ids": ids, "attention_mask": mask, **self._more}
+        if batch.type_ids is not None:
+            types = np.zeros_like(ids)
+            types[mask == 1] = batch.type_ids
+            arrays["token_type_ids"] = types
+        return self.graph.run(fed(self.graph, arrays))[self.output]
+
+    def out_of_memory(self, error: Exception) -> bool:
+        """Whether the runtime could not allocate."""
+        return isinstance(error, MemoryError)

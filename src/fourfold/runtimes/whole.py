@@ -1,0 +1,145 @@
+"""What a whole graph, from token ids to the model's output, says of itself: one JSON file beside the graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from fourfold.errors import FolderError, InputError, did_you_mean
+from fourfold.store.files import write_json
+from fourfold.store.source import Source, check_relative
+
+DESCRIPTION_FILE = "whole.json"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class WholeGraph:
+    """One graph of a model, and what has to be known to feed it.
+
+    Attributes:
+        file: Name of the graph, beside the description.
+        route: The route of a ``Router`` that it is; None for a model without one.
+        precision: ``float32``, ``float16`` or ``int8``.
+        inputs: Name, data type and axes of each input.
+        outputs: The same of each output; the first is the model's.
+        width: Numbers in a row of the first output.
+        tokenizer: Folder of ``tokenizer.json``, from the model's own.
+        special_tokens: Whether special tokens are put around a text.
+        max_length: Tokens after which a text is cut, special tokens included; None is no limit.
+        truncation_side: Where it is cut, ``right`` or ``left``.
+        padding_side: Where shorter texts of a batch are padded.
+        pad_id: The id that pads.
+        widest: Most numbers that the graph holds for a token at one time, which bounds a batch; None if unknown.
+    """
+
+    file: str
+    route: str | None = None
+    precision: str = "float32"
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    width: int = 0
+    tokenizer: str = ""
+    special_tokens: bool = True
+    max_length: int | None = None
+    truncation_side: str = "right"
+    padding_side: str = "right"
+    pad_id: int = 0
+    widest: int | None = None
+
+
+@dataclass(frozen=True)
+class Wholes:
+    """The whole graphs of a model for one runtime.
+
+    Attributes:
+        model_type: The family, by the name of its class.
+        kind: ``onnx`` or ``openvino``.
+        graphs: The graphs; of those of a route and precision the first is taken.
+        default_route: The route of texts that state none.
+    """
+
+    model_type: str
+    kind: str
+    graphs: Sequence[WholeGraph]
+    default_route: str | None = None
+
+    @classmethod
+    def read(cls, source: Source, kind: str) -> Wholes | None:
+        """Return what a folder holds for a runtime; None if it holds no whole graph.
+
+        Raises:
+            FolderError: If the description is damaged.
+        """
+        inside = source.at(kind)
+        raw = inside.object(DESCRIPTION_FILE)
+        if not raw:
+            return None
+        origin = inside.pretty(DESCRIPTION_FILE)
+        if raw.get("version") != _VERSION:
+            got = raw.get("version")
+            raise FolderError(f"{origin}: version must be {_VERSION}, got {got!r}; export the model again")
+        graphs = raw.get("graphs")
+        if not isinstance(graphs, list) or not graphs or not isinstance(raw.get("model_type"), str):
+            raise FolderError(f"{origin} must hold 'model_type' and a non-empty list 'graphs'")
+        return cls(raw["model_type"], kind, [_graph(entry, origin) for entry in graphs], raw.get("default_route"))
+
+    def write(self, source: Source) -> None:
+        """Write the description into a local folder."""
+        path = Path(source.name, source.subfolder, self.kind, DESCRIPTION_FILE)
+        graphs = [asdict(graph) for graph in self.graphs]
+        value = {"version": _VERSION, "model_type": self.model_type, "runtime": self.kind}
+        write_json(path, {**value, "default_route": self.default_route, "graphs": graphs}, indent=2)
+
+    @property
+    def routes(self) -> list[str]:
+        """Names of the routes; empty for a model without a router."""
+        return list(dict.fromkeys(graph.route for graph in self.graphs if graph.route is not None))
+
+    def graph(self, route: str | None = None, file_name: str | None = None) -> WholeGraph:
+        """Return the graph that runs texts of a route.
+
+        Args:
+            route: The route; None, or one that a model without a router does not know, is the default.
+            file_name: Name of the graph's file, where several precisions are there.
+
+        Raises:
+            InputError: If there is no such route or file.
+        """
+        found = list(self.graphs)
+        if self.routes:
+            wanted = route or self.default_route or self.routes[0]
+            if wanted not in self.routes:
+                raise InputError(f"task must be one of {', '.join(self.routes)}, got {wanted!r}")
+            found = [graph for graph in found if graph.route == wanted]
+        if file_name is not None:
+            name = file_name.rpartition("/")[2]
+            known = [graph.file for graph in found]
+            found = [graph for graph in found if graph.file == name]
+            if not found:
+                raise InputError(
+                    f"file_name must be one of {', '.join(known)}; got {file_name!r}.{did_you_mean(name, known)}"
+                )
+        return found[0]
+
+
+def _graph(entry: Any, origin: str) -> WholeGraph:
+    known = {item.name for item in fields(WholeGraph)}
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
+        raise FolderError(f"{origin}: each of 'graphs' must be an object with a 'file', got {entry!r}")
+    graph = WholeGraph(**{key: value for key, value in entry.items() if key in known})
+    for name in (graph.file, graph.tokenizer):
+        check_relative(name, origin)
+    if not isinstance(graph.width, int) or graph.width < 1 or not graph.outputs or not graph.inputs:
+        raise FolderError(f"{origin}: {graph.file!r} needs 'inputs', 'outputs' and a 'width' of at least 1")
+    if {graph.truncation_side, graph.padding_side} - {"left", "right"}:
+        raise FolderError(f"{origin}: {graph.file!r}: sides must be left or right")
+    return graph
+
+
+def as_precision(graph: WholeGraph, precision: str, suffix: str) -> WholeGraph:
+    """Return the description of the same graph in another precision, whose file has a suffix."""
+    stem, dot, ending = graph.file.rpartition(".")
+    return replace(graph, file=f"{stem}_{suffix}{dot}{ending}", precision=precision)
