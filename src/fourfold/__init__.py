@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.5.0.dev0"
 
 if TYPE_CHECKING:
+    from fourfold.exporting.folder import export as export
+    from fourfold.exporting.optimize import export_optimized_onnx_model as export_optimized_onnx_model
+    from fourfold.exporting.quantize import export_dynamic_quantized_onnx_model as export_dynamic_quantized_onnx_model
+    from fourfold.exporting.quantize import (
+        export_static_quantized_openvino_model as export_static_quantized_openvino_model,
+    )
     from fourfold.families.cross import CrossEncoder as CrossEncoder
     from fourfold.families.dense import SentenceTransformer as SentenceTransformer
     from fourfold.families.load import load as load
@@ -42,6 +48,9 @@ _CONTRACT = {
     "CrossEncoderTrainer": "fourfold.training.cross:CrossEncoderTrainer",
     "CrossEncoderTrainingArguments": "fourfold.training.arguments:CrossEncoderTrainingArguments",
     "DefaultBatchSampler": "fourfold.training.samplers:DefaultBatchSampler",
+    "export_dynamic_quantized_onnx_model": "fourfold.exporting.quantize:export_dynamic_quantized_onnx_model",
+    "export_optimized_onnx_model": "fourfold.exporting.optimize:export_optimized_onnx_model",
+    "export_static_quantized_openvino_model": "fourfold.exporting.quantize:export_static_quantized_openvino_model",
     "InputExample": "fourfold.text.example:InputExample",
     "LoggingHandler": "fourfold.logs:LoggingHandler",
     "MultiDatasetDefaultBatchSampler": "fourfold.training.samplers:MultiDatasetDefaultBatchSampler",
@@ -56,7 +65,11 @@ _CONTRACT = {
     "SparseEncoderTrainingArguments": "fourfold.training.arguments:SparseEncoderTrainingArguments",
     "quantize_embeddings": "fourfold.ops.quantize:quantize_embeddings",
 }
-_HOME = {**_CONTRACT, "load": "fourfold.families.load:load"}
+_HOME = {
+    **_CONTRACT,
+    "export": "fourfold.exporting.folder:export",
+    "load": "fourfold.families.load:load",
+}
 
 __all__ = [
     "CrossEncoder",
@@ -77,6 +90,10 @@ __all__ = [
     "SparseEncoderTrainer",
     "SparseEncoderTrainingArguments",
     "__version__",
+    "export",
+    "export_dynamic_quantized_onnx_model",
+    "export_optimized_onnx_model",
+    "export_static_quantized_openvino_model",
     "load",
     "quantize_embeddings",
 ]

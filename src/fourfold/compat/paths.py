@@ -28,6 +28,8 @@ HOMES = {
         get_device_name get_installed_version is_accelerate_available is_datasets_available is_training_available""",
     "compat.files": "ORIGINAL_TRANSFORMER_MODELS append_to_last_row http_get",
     "compat.paths": "DEPRECATED_MODULE_PATHS",
+    "exporting.contract": """_save_pretrained_wrapper backend_should_export backend_warn_to_save load_onnx_model
+        load_openvino_model save_or_push_to_hub_model""",
     "families._adapters": "PeftAdapterMixin=Adapters",
     "families._cross_arguments": """cross_encoder_init_args_decorator=older_init_arguments
         cross_encoder_predict_rank_args_decorator=older_predict_arguments""",

@@ -19,7 +19,7 @@ from fourfold.text.inputs import check_texts
 from fourfold.text.tokenizer import FastTokenizer
 
 # Longer texts show no other numbers, and each is run through the whole model.
-_LONGEST = 384
+LONGEST = 384
 _ROWS = 8
 
 
@@ -53,7 +53,7 @@ def feeds(source: Source, path: Path, kind: str, samples: Sequence[str]) -> list
         module = path.parent.parent.relative_to(source.name).as_posix()
         graph = WholeGraph(path.name, tokenizer="" if module == "." else module)
     saved = SavedTokenizer.read(source.at(graph.tokenizer))
-    longest = min(saved.max_length or _LONGEST, graph.max_length or _LONGEST, _LONGEST)
+    longest = min(saved.max_length or LONGEST, graph.max_length or LONGEST, LONGEST)
     tokens = FastTokenizer(saved.base, add_special_tokens=graph.special_tokens).encode(samples, longest)
     order = np.argsort(tokens.lengths, kind="stable")
     return [_padded(tokens.take(order[start : start + _ROWS]), graph) for start in range(0, len(order), _ROWS)]

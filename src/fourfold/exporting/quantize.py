@@ -183,7 +183,8 @@ def export_static_quantized_openvino_model(
     require("datasets", "train", "calibrating with a data set")
     texts = _samples(None if dataset_name is None else dataset, config["num_samples"])  # type: ignore[arg-type]
     tokenizer = model.tokenizer
-    encoded = [tokenizer(text, truncation=True, max_length=384, return_tensors="np") for text in texts]
+    longest = min(calibration.LONGEST, model.max_seq_length or calibration.LONGEST)
+    encoded = [tokenizer(text, truncation=True, max_length=longest, return_tensors="np") for text in texts]
     write(
         lambda path: quantize_static(graph.file, path, encoded, config),
         model, "openvino", file_suffix, model_name_or_path, config,

@@ -9,7 +9,6 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fourfold.errors import MissingFileError
 from fourfold.runtimes import KINDS, processor
 from fourfold.store.source import Source, check_relative
 
@@ -101,13 +100,9 @@ def should_export(
     place = source.at(kwargs.get("subfolder") or "")
     path = find(place, kind, asked or (None if file_name == KINDS[kind].file else file_name), warn=warn)
     if path is None:
-        kwargs["file_name"] = asked or file_name
         if export is False:
-            raise MissingFileError(
-                f"{place.pretty()} holds no {kind} file {kwargs['file_name']!r}, and export=False; leave export out to "
-                "make one"
-            )
-        kwargs.pop("file_name")
+            return False, {**kwargs, "file_name": asked or file_name}
+        kwargs.pop("file_name", None)
         return True, kwargs
     folder, _, name = path.rpartition("/")
     kwargs["file_name"] = name
