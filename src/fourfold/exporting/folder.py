@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,18 @@ def export(
         _reduce(place, format, precision, texts, model)
 
 
+def model_of(name: str, family: str | None = None) -> Any:
+    """Return the torch model of a folder or hub name, by its family's class.
+
+    Args:
+        name: Folder or hub name.
+        family: ``dense``, ``sparse`` or ``cross``; None is what the folder says.
+    """
+    from fourfold.families.load import family_class
+
+    return family_class(name, family)(name, device="cpu")
+
+
 def _reduce(place: Path, kind: str, precision: str, texts: Sequence[str] | None, model: Any) -> None:
     """Replace the graphs of a new folder by those of another precision."""
     if precision == "float32":
@@ -82,8 +95,6 @@ def _reduce(place: Path, kind: str, precision: str, texts: Sequence[str] | None,
         feeds = calibration.feeds(Source(str(place)), path, kind, samples) if precision == "int8" else None
         quantize.reduce(kind, path, precision, feeds)
     if found is not None:
-        from dataclasses import replace
-
         graphs = [replace(graph, precision=precision) for graph in found.graphs]
         replace(found, graphs=graphs).write(Source(str(place)))
 

@@ -99,6 +99,20 @@ def load(
     return (_sparse if family == "sparse" else _dense)(source, backend, options)
 
 
+def family_class(name: str, family: str | None = None) -> Any:
+    """Return the class, on torch, of a folder or hub name.
+
+    Args:
+        name: Folder or hub name.
+        family: ``dense``, ``sparse`` or ``cross``; None is what the folder says.
+    """
+    import fourfold
+
+    organisation = _FAMILIES[family or "dense"][1]
+    chosen = family or family_of(Source(locate(name, organisation)).pinned())
+    return getattr(fourfold, _FAMILIES[chosen][0])
+
+
 def _wholes(source: Source, kind: str | None) -> Wholes | None:
     """Return the whole graphs that a folder holds for a runtime, or for the first that is installed."""
     kinds = [kind] if kind is not None else [name for name, one in KINDS.items() if installed(one.package)]
