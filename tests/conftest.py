@@ -76,3 +76,15 @@ def hub(tmp_path, monkeypatch):
     with FakeHub() as server, pointed_at(server, tmp_path / "hub-cache", monkeypatch):
         server.cache = tmp_path / "hub-cache"
         yield server
+
+
+@pytest.fixture(scope="module")
+def traced_once(tmp_path_factory):
+    """What one test of the run has exported, no other traces again."""
+    from tests.graphs import remembered
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    (shared / "traces").mkdir(exist_ok=True)
+    with remembered(shared / "traces"):
+        yield

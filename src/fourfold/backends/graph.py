@@ -108,8 +108,12 @@ class GraphBackend:
     @property
     def best_tokens(self) -> int:
         """Tokens of a batch above which this device gets no faster."""
+        return self.within(_BEST_TOKENS)
+
+    def within(self, tokens: int) -> int:
+        """Return so many tokens, or fewer where the graph holds much for each."""
         widest = self.description.widest
-        return _BEST_TOKENS if not widest else max(1, min(_BEST_TOKENS, _NUMBERS // widest))
+        return tokens if not widest else max(1, min(tokens, _NUMBERS // widest))
 
     def prepare(self, items: Sequence[Any]) -> Tokens:
         """Tokenise texts or pairs of texts."""

@@ -11,8 +11,6 @@ import copy
 import hashlib
 import json
 import logging
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -25,6 +23,7 @@ from torch import nn
 from fourfold.modules import _packed
 from fourfold.ops.attention import Packing
 from fourfold.ops.linear import fastest_linear
+from fourfold.store.choices import home
 from fourfold.store.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -36,9 +35,8 @@ _TRIAL_LENGTHS = np.full(16, 64)
 
 
 def cache_file() -> Path:
-    """Return the file that remembers this machine's measurements: ``$XDG_CACHE_HOME/fourfold/tuning.json``."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "fourfold" / "tuning.json"
+    """Return the file that remembers this machine's measurements."""
+    return home() / "tuning.json"
 
 
 def fastest_dtype(model: Any) -> torch.dtype:
@@ -84,20 +82,12 @@ def _key(backbone: Any, device: torch.device) -> str:
     if device.type == "cuda":
         processor = torch.cuda.get_device_name(device)
     else:
-        processor = f"{_processor()} x{torch.get_num_threads()}"
+        processor = f"{processor()[0]} x{torch.get_num_threads()}"
     text = backbone.config.get_text_config()
     shape = [
         getattr(text, name, None) for name in ("model_type", "hidden_size", "intermediate_size", "num_attention_heads")
     ]
     return hashlib.sha256(repr((processor, device.type, torch.__version__, shape)).encode()).hexdigest()[:16]
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _proxy(backbone: Any, device: torch.device) -> nn.Module:

@@ -58,7 +58,9 @@ def export(
         raise InputError(f"format must be one of {', '.join(KINDS)}; got {format!r}.{did_you_mean(format, KINDS)}")
     if precision not in quantize.PRECISIONS:
         known = ", ".join(quantize.PRECISIONS)
-        raise InputError(f"precision must be one of {known}; got {precision!r}.{did_you_mean(precision, known)}")
+        raise InputError(
+            f"precision must be one of {known}; got {precision!r}.{did_you_mean(precision, quantize.PRECISIONS)}"
+        )
     if getattr(model, "backend", None) != "torch":
         raise InputError("only a model on the torch backend can be exported; load it with backend='torch'")
     require(KINDS[format].package, format, f"format={format!r}")
@@ -101,17 +103,19 @@ def _reduce(place: Path, kind: str, precision: str, texts: Sequence[str] | None,
 
 @contextlib.contextmanager
 def _in_float32(model: nn.Module) -> Iterator[None]:
-    """Run a block with the model in float32 on the CPU; what was in half precision is so again afterwards."""
-    first = next(model.parameters(), None)
-    if first is None:
-        yield
-        return
-    device, dtype = first.device, first.dtype
+    """Run a block with the model in float32 on the CPU; afterwards each tensor and module is as it was."""
+    kept = [(p, p.data) for p in model.parameters()]
+    kept += [(p.grad, p.grad.data) for p in model.parameters() if p.grad is not None]
+    parts = [(module, module.training, dict(module._buffers)) for module in model.modules()]
     model.to(device="cpu", dtype=torch.float32)
     try:
         yield
     finally:
-        model.to(device=device, dtype=dtype)
+        for tensor, data in kept:
+            tensor.data = data
+        for module, training, buffers in parts:
+            module.training = training
+            module._buffers.update(buffers)
 
 
 class _Settings(nn.Module):

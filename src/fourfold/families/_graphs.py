@@ -22,6 +22,8 @@ from fourfold.families._ranking import Reader, best_first, check_ranks, check_sc
 from fourfold.families._sparse_encoder import TermsEncoder
 from fourfold.ops.terms import check_active, strongest
 from fourfold.runtimes.whole import Wholes
+from fourfold.store.choices import Choice
+from fourfold.store.fingerprint import fingerprint
 from fourfold.store.manifest import ModelConfig
 from fourfold.store.source import Source
 from fourfold.text import prompts as prompting
@@ -42,6 +44,7 @@ class Graphs:
 
     def __init__(self, source: Source, wholes: Wholes, options: Mapping[str, Any] | None = None) -> None:
         self._source, self.wholes, self._options = source, wholes, dict(options or {})
+        self.best_tokens: int | None = self._options.pop("best_tokens", None)
         self._opened: dict[str, GraphBackend] = {}
 
     def backend(self, task: str | None = None, prompt: str | None = None, output: str | None = None) -> GraphBackend:
@@ -58,7 +61,8 @@ class Graphs:
     def planned(self, call: Call, output: str | None = None) -> tuple[GraphBackend, Budget]:
         """Return what runs the texts of a call, and what a batch may hold."""
         backend = self.backend(call.task, call.prompt, output)
-        tokens = min(call.batch_size * (backend.max_length or _USUAL_LENGTH), backend.best_tokens)
+        best = backend.best_tokens if self.best_tokens is None else backend.within(self.best_tokens)
+        tokens = min(call.batch_size * (backend.max_length or _USUAL_LENGTH), best)
         return backend, Budget(tokens, padded=True)
 
 
@@ -269,6 +273,23 @@ class GraphPairScorer:
 def _softmax(scores: NDArray[Any]) -> NDArray[Any]:
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
     return shares / shares.sum(axis=1, keepdims=True)
+
+
+def tuned_encoder(family: str, source: Source, choice: Choice, options: dict[str, Any]) -> Any:
+    """Return a family's encoder over the graphs that ``fourfold tune`` has chosen, under the model's own name.
+
+    Raises:
+        InputError: If it takes no such option.
+    """
+    place = Source(str(choice.folder))
+    wholes = Wholes.read(place, choice.backend)
+    if wholes is None:
+        raise InputError(f"{choice.folder} holds no whole graph any more; run fourfold tune {source.name} again")
+    found = graph_encoder(family, place, wholes, {**options, **choice.options})
+    found.name = source.name
+    # An index of the model's vectors stays one: a choice keeps them.
+    found.fingerprint = fingerprint(source)
+    return found
 
 
 def graph_encoder(family: str, source: Source, wholes: Wholes, options: dict[str, Any]) -> Any:

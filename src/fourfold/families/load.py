@@ -12,6 +12,7 @@ from fourfold.errors import InputError, did_you_mean, installed, require
 from fourfold.families._dense_encoder import DenseEncoder, StaticDenseEncoder, TorchDenseEncoder
 from fourfold.runtimes import KINDS
 from fourfold.runtimes.whole import Wholes
+from fourfold.store.choices import recall
 from fourfold.store.manifest import MODULES_FILE, architectures, read_model_type
 from fourfold.store.source import Source, locate
 
@@ -24,7 +25,7 @@ _SETTINGS = ("prompts", "default_prompt_name", "similarity_fn_name")
 _DENSE_OPTIONS = (*_SETTINGS, "truncate_dim")
 _SPARSE_OPTIONS = (*_SETTINGS, "max_active_dims")
 # The class of each family, and where a hub name without an organisation is looked for.
-_FAMILIES = {
+FAMILIES = {
     "dense": ("SentenceTransformer", "sentence-transformers"),
     "sparse": ("SparseEncoder", "sparse-encoder"),
     "cross": ("CrossEncoder", "cross-encoder"),
@@ -78,14 +79,22 @@ def load(
         raise InputError(
             f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}.{did_you_mean(backend, BACKENDS)}"
         )
-    if family is not None and family not in _FAMILIES:
-        known = ", ".join(_FAMILIES)
-        raise InputError(f"family must be one of {known}; got {family!r}.{did_you_mean(family, _FAMILIES)}")
-    organisation = _FAMILIES[family or "dense"][1]
+    if family is not None and family not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise InputError(f"family must be one of {known}; got {family!r}.{did_you_mean(family, FAMILIES)}")
+    organisation = FAMILIES[family or "dense"][1]
     name = str(BUILTIN) if name_or_path is None else locate(str(name_or_path), organisation)
     source = Source(name, revision, token, cache_folder, local_files_only).pinned()
     family = family or family_of(source)
     kind = backend if backend in KINDS else None
+    chosen = recall(source) if backend == "auto" and not {"model_kwargs", "dtype", "device"} & options.keys() else None
+    if chosen is not None and chosen.backend not in KINDS and installed("torch"):
+        options.update(chosen.options)
+        backend = "torch"
+    elif chosen is not None and installed(KINDS[chosen.backend].package):
+        from fourfold.families._graphs import tuned_encoder
+
+        return tuned_encoder(family, source, chosen, options)
     if kind is not None or backend == "auto":
         found = _wholes(source, kind)
         if found is not None and (kind is not None or not _runs_on_torch(source)):
@@ -108,9 +117,9 @@ def family_class(name: str, family: str | None = None) -> Any:
     """
     import fourfold
 
-    organisation = _FAMILIES[family or "dense"][1]
+    organisation = FAMILIES[family or "dense"][1]
     chosen = family or family_of(Source(locate(name, organisation)).pinned())
-    return getattr(fourfold, _FAMILIES[chosen][0])
+    return getattr(fourfold, FAMILIES[chosen][0])
 
 
 def _wholes(source: Source, kind: str | None) -> Wholes | None:
@@ -132,7 +141,7 @@ def family_of(source: Source) -> str:
     if saved == "SentenceTransformer" and source.file(MODULES_FILE) is None:
         first = architectures(source.object("config.json").get("architectures"))[:1]
         return "cross" if "".join(first).endswith("ForSequenceClassification") else "dense"
-    return next((family for family, (model_type, _) in _FAMILIES.items() if model_type == saved), "dense")
+    return next((family for family, (model_type, _) in FAMILIES.items() if model_type == saved), "dense")
 
 
 def _cross(source: Source, backend: str, options: dict[str, Any]) -> PairScorer:

@@ -167,10 +167,10 @@ class RuntimeModel(nn.Module):
             name = KINDS[self.kind].file
             ending = path.name.removeprefix(self.file.stem)
             target = folder / f"{name.rpartition('.')[0]}{ending}"
-            if path == self.file or self.kind == "openvino":
+            if path != self.file and self.kind == "onnx":
+                target = folder / path.name  # the graph names its external data
+            if not target.exists() or not target.samefile(path):
                 shutil.copyfile(path, target)
-            else:
-                shutil.copyfile(path, folder / path.name)  # the graph names its external data
 
 
 def _beside(path: Path) -> list[Path]:

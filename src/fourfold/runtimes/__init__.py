@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from fourfold.errors import InputError, did_you_mean
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -68,9 +70,17 @@ def open_graph(kind: str, path: Path, origin: str, options: Mapping[str, Any]) -
             :func:`fourfold.runtimes.openvino.open_openvino`; those of the other runtime are left out.
 
     Raises:
+        InputError: If no runtime takes an option.
         MissingExtraError: If the runtime is not installed.
         FolderError: If it cannot read the file.
     """
-    module: Any = importlib.import_module(f"fourfold.runtimes.{kind}")
+    modules: dict[str, Any] = {name: importlib.import_module(f"fourfold.runtimes.{name}") for name in KINDS}
+    module, known = modules[kind], [option for one in modules.values() for option in one.OPTIONS]
+    for name in options:
+        if name not in known:
+            raise InputError(
+                f"the {kind} runtime does not know the option {name!r}; known: {', '.join(module.OPTIONS)}."
+                f"{did_you_mean(name, known)}"
+            )
     taken = {name: value for name, value in options.items() if name in module.OPTIONS}
     return getattr(module, f"open_{kind}")(path, origin, **taken)

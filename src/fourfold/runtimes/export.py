@@ -27,7 +27,7 @@ def export(kind: str, module: nn.Module, feeds: Mapping[str, Tensor], outputs: l
     Args:
         kind: ``onnx`` or ``openvino``.
         module: Takes ``feeds`` by name and returns a tensor, or a tuple of them; in evaluation mode.
-        feeds: Inputs to trace it with, int64 ``[rows, tokens]`` of at least two each.
+        feeds: Inputs to trace it with, int64 ``[rows, tokens]`` of at least two each, or a single number.
         outputs: Names of what it returns.
         path: The file to write; what is written beside it begins with its name.
 
@@ -55,7 +55,7 @@ def export_onnx(module: nn.Module, feeds: Mapping[str, Tensor], outputs: list[st
     import onnx_ir
     import torch
 
-    axes = {name: {0: "batch_size", 1: "sequence_length"} for name in feeds}
+    axes = {name: {0: "batch_size", 1: "sequence_length"} if value.ndim == 2 else {} for name, value in feeds.items()}
     with _quiet():
         try:
             program: Any = torch.onnx.export(

@@ -22,7 +22,7 @@ def fed(graph: Graph, arrays: Mapping[str, Any]) -> dict[str, Any]:
     ids, mask = arrays["input_ids"], arrays.get("attention_mask")
     for name, shape in graph.inputs.items():
         if name in arrays:
-            found[name] = np.ascontiguousarray(arrays[name], dtype=np.int64)
+            found[name] = np.asarray(arrays[name], dtype=np.int64, order="C")  # a single number stays one
         elif name == "token_type_ids":
             found[name] = np.zeros(ids.shape, np.int64)
         elif name == "attention_mask":

@@ -9,7 +9,9 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fourfold.runtimes import KINDS, processor
+from fourfold.runtimes import KINDS
+from fourfold.runtimes.processor import lacking
+from fourfold.store.machine import processor
 from fourfold.store.source import Source, check_relative
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ def find(source: Source, kind: str, file_name: str | None = None, *, warn: bool 
 def candidates(source: Source, kind: str) -> list[str]:
     """Return the paths of all graphs below a folder; of a repository on the hub only of those that lie in a folder."""
     found = [path for path in source.files() if fnmatch(PurePosixPath(path).name, KINDS[kind].pattern)]
-    return sorted(found if source.is_local else [path for path in found if "/" in path])
+    return sorted(found if source.is_local or source.subfolder else [path for path in found if "/" in path])
 
 
 def fetch(source: Source, path: str) -> Path:
@@ -56,12 +58,12 @@ def fetch(source: Source, path: str) -> Path:
     Raises:
         MissingFileError: If the folder does not hold it.
     """
-    lacks = processor.lacking(PurePosixPath(path).name)
+    lacks = lacking(PurePosixPath(path).name)
     if lacks:
         logger.warning(
             "%s is quantised for %s, which this processor (%s) lacks: it may be slower, and less precise, than the "
             "plain file",
-            source.pretty(path), lacks, processor.info()[0],
+            source.pretty(path), lacks, processor()[0],
         )  # fmt: skip
     local = source.need(path)
     if not source.is_local:

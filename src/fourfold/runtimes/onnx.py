@@ -21,7 +21,11 @@ class OnnxGraph:
     """A session of onnxruntime; see :class:`fourfold.runtimes.Graph`."""
 
     def __init__(self, session: Any, origin: str, *, device: str, binds: bool) -> None:
+        import onnxruntime
+
         self._session = session
+        self._quiet = onnxruntime.RunOptions()
+        self._quiet.log_severity_level = 4  # what fails is raised, and need not be printed, too
         self._origin = origin
         self._binds = binds
         self.device = device
@@ -39,7 +43,7 @@ class OnnxGraph:
             MemoryError: If it lacks memory.
         """
         try:
-            found = self._bound(feeds) if self._binds else self._session.run(None, dict(feeds))
+            found = self._bound(feeds) if self._binds else self._session.run(None, dict(feeds), self._quiet)
         except Exception as error:  # the C++ side raises classes of its own that share no base
             raise of_run(error, self._origin, feeds) from None
         return dict(zip(self.outputs, found, strict=True))
@@ -50,7 +54,7 @@ class OnnxGraph:
             binding.bind_cpu_input(name, array)
         for name in self.outputs:
             binding.bind_output(name)
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, self._quiet)
         return binding.copy_outputs_to_cpu()
 
 

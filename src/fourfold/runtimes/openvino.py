@@ -22,7 +22,7 @@ class OpenVinoGraph:
 
     def __init__(self, compiled: Any, origin: str) -> None:
         self._compiled = compiled
-        self._request = compiled.create_infer_request()
+        self._idle: list[Any] = []  # a request runs for one thread at a time, so each user takes one from here
         self._origin = origin
         self.inputs = {
             port.any_name: tuple(
@@ -30,7 +30,9 @@ class OpenVinoGraph:
             )
             for port in compiled.inputs
         }  # fmt: skip
-        self.outputs = tuple(_name(port, place) for place, port in enumerate(compiled.outputs))
+        # An output may have several names, that of what was left out after it among them.
+        self._names = [sorted(port.get_names()) or [f"output_{place}"] for place, port in enumerate(compiled.outputs)]
+        self.outputs = tuple(name for names in self._names for name in names)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return the outputs by name for inputs by name.
@@ -40,15 +42,16 @@ class OpenVinoGraph:
             MemoryError: If it lacks memory.
         """
         try:
-            found = self._request.infer(dict(feeds), share_inputs=True)
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            found = request.infer(dict(feeds), share_inputs=True)
         except Exception as error:
             raise of_run(error, self._origin, feeds) from None
-        return {name: found[place] for place, name in enumerate(self.outputs)}
-
-
-def _name(port: Any, place: int) -> str:
-    names = sorted(port.get_names())
-    return names[0] if names else f"output_{place}"
+        finally:
+            self._idle.append(request)
+        return {name: found[place] for place, names in enumerate(self._names) for name in names}
 
 
 def open_openvino(

@@ -1,11 +1,8 @@
-"""What this machine's processor is and can, as far as quantised files ask for it."""
+"""What quantised files ask of a processor."""
 
 from __future__ import annotations
 
-import contextlib
-import platform
-from functools import cache
-from pathlib import Path
+from fourfold.store.machine import processor
 
 # What the name of a quantised file says of the processor that it is for, the longest first: the flag it needs, and
 # what it is called.
@@ -17,28 +14,13 @@ _NEEDED = {
 }
 
 
-@cache
-def info() -> tuple[str, frozenset[str]]:
-    """Return the processor's name, and the instruction sets that it has; none are known outside Linux."""
-    name, flags = platform.processor() or platform.machine(), frozenset[str]()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                name = value.strip()
-            if key.strip() in ("flags", "Features"):
-                flags = frozenset(value.split())
-                break
-    return name, flags
-
-
 def lacking(file_name: str) -> str:
     """Return what a file, by its name, is quantised for and this processor lacks; empty if nothing is known to be.
 
     >>> lacking("model.onnx")
     ''
     """
-    flags = info()[1]
+    flags = processor()[1]
     part = next((part for part in _NEEDED if f"_{part}" in file_name), None)
     if part is None or not flags:
         return ""

@@ -84,7 +84,12 @@ class Wholes:
         graphs = raw.get("graphs")
         if not isinstance(graphs, list) or not graphs or not isinstance(raw.get("model_type"), str):
             raise FolderError(f"{origin} must hold 'model_type' and a non-empty list 'graphs'")
-        return cls(raw["model_type"], kind, [_graph(entry, origin) for entry in graphs], raw.get("default_route"))
+        found = cls(raw["model_type"], kind, [_graph(entry, origin) for entry in graphs], raw.get("default_route"))
+        if found.default_route not in (None, *found.routes):
+            raise FolderError(
+                f"{origin}: default_route must be one of {', '.join(found.routes)}, got {found.default_route!r}"
+            )
+        return found
 
     def write(self, source: Source) -> None:
         """Write the description into a local folder."""
@@ -130,13 +135,40 @@ def _graph(entry: Any, origin: str) -> WholeGraph:
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         raise FolderError(f"{origin}: each of 'graphs' must be an object with a 'file', got {entry!r}")
     graph = WholeGraph(**{key: value for key, value in entry.items() if key in known})
+    wrong = _wrong(graph)
+    if wrong is not None:
+        raise FolderError(f"{origin}: {wrong!r} of {graph.file!r} is unusable, got {getattr(graph, wrong)!r}")
     for name in (graph.file, graph.tokenizer):
         check_relative(name, origin)
-    if not isinstance(graph.width, int) or graph.width < 1 or not graph.outputs or not graph.inputs:
-        raise FolderError(f"{origin}: {graph.file!r} needs 'inputs', 'outputs' and a 'width' of at least 1")
-    if {graph.truncation_side, graph.padding_side} - {"left", "right"}:
-        raise FolderError(f"{origin}: {graph.file!r}: sides must be left or right")
     return graph
+
+
+def _wrong(graph: WholeGraph) -> str | None:
+    """Return the name of the first attribute that is not what it must be."""
+    fine = {
+        "route": graph.route is None or isinstance(graph.route, str),
+        "precision": isinstance(graph.precision, str),
+        "inputs": _are_named(graph.inputs),
+        "outputs": _are_named(graph.outputs),
+        "width": _is_count(graph.width, 1),
+        "tokenizer": isinstance(graph.tokenizer, str),
+        "special_tokens": isinstance(graph.special_tokens, bool),
+        "max_length": graph.max_length is None or _is_count(graph.max_length, 1),
+        "truncation_side": graph.truncation_side in ("left", "right"),
+        "padding_side": graph.padding_side in ("left", "right"),
+        "pad_id": _is_count(graph.pad_id, 0),
+        "widest": graph.widest is None or _is_count(graph.widest, 1),
+    }
+    return next((name for name, good in fine.items() if not good), None)
+
+
+def _are_named(ports: Any) -> bool:
+    named = isinstance(ports, list) and all(isinstance(port, dict) for port in ports)
+    return named and len(ports) > 0 and all(isinstance(port.get("name"), str) for port in ports)
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def as_precision(graph: WholeGraph, precision: str, suffix: str) -> WholeGraph:

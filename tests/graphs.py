@@ -1,0 +1,150 @@
+"""Small graphs for tests: models of one layer, exports that are traced once a run, graphs written by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from tests.support import named
+
+from fourfold.testing import checkpoint
+
+# OpenVINO would compute in half precision where the processor can.
+EXACT: dict[str, dict[str, Any]] = {
+    "onnx": {}, "openvino": {"model_kwargs": {"ov_config": {"INFERENCE_PRECISION_HINT": "f32"}}}
+}  # fmt: skip
+# A tracer takes a second or more a layer; one of each sort is enough.
+_LAYERS: dict[str, dict[str, Any]] = {
+    "distilbert": {"n_layers": 1},
+    "modernbert": {"num_hidden_layers": 2, "global_attn_every_n_layers": 2},
+    "qwen3": {"num_hidden_layers": 1, "layer_types": ["full_attention"]},
+    "t5": {"num_layers": 1},
+}
+
+
+def one_layer(architecture: str, folder: Path, head: str | None = None, **options: Any) -> str:
+    """Write a checkpoint with as few layers as there are sorts of them."""
+    layers = _LAYERS.get(architecture, {"num_hidden_layers": 1})
+    return str(checkpoint(architecture, folder, head=head, **layers, **options))
+
+
+def dense(folder: Path, architecture: str = "bert", **pooling: Any) -> Any:
+    """Return a dense model of one layer."""
+    from fourfold import SentenceTransformer
+    from fourfold.modules import Normalize, Pooling, Transformer
+
+    transformer = Transformer(one_layer(architecture, folder))
+    modules = [transformer, Pooling(transformer.get_embedding_dimension(), **pooling), Normalize()]
+    return SentenceTransformer(modules=modules, device="cpu")
+
+
+def sparse(folder: Path) -> Any:
+    """Return a SPLADE model of one layer."""
+    from fourfold import SparseEncoder
+    from fourfold.modules import SpladePooling, Transformer
+
+    transformer = Transformer(one_layer("bert", folder, "masked"), transformer_task="fill-mask")
+    return SparseEncoder(modules=[transformer, SpladePooling()], device="cpu")
+
+
+def cross(folder: Path, labels: int = 1) -> Any:
+    """Return a cross encoder of one layer."""
+    from fourfold import CrossEncoder
+    from fourfold.modules import Transformer
+
+    saved = one_layer("bert", folder, "labels", num_labels=labels)
+    return CrossEncoder(modules=[Transformer(saved, transformer_task="sequence-classification")], device="cpu")
+
+
+def convert(path: Path) -> Path:
+    """Write the ONNX file of a model's folder as the OpenVINO model of the same, and return that."""
+    from fourfold.runtimes import KINDS, export
+
+    target = path.parent.parent / "openvino" / KINDS["openvino"].file
+    export.convert(path, target)
+    return target
+
+
+# -- traces ------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def remembered(folder: Path):
+    """Run a block in which the export of what has been exported before is a copy, whichever process made it."""
+    import pytest
+
+    from fourfold.runtimes import export
+
+    real = export.export_onnx
+
+    def export_onnx(module, feeds, outputs, path):
+        made = folder / _name(module, feeds, outputs) / "graph.onnx"
+        with filelock.FileLock(f"{made.parent}.lock"):
+            if not made.exists():
+                real(module, feeds, outputs, made)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "export_onnx", export_onnx)
+        yield
+
+
+def _name(module, feeds, outputs) -> str:
+    parts = [named({name: value.tolist() for name, value in feeds.items()}), named(outputs)]
+    for name, part in module.named_modules():
+        settings = {key: value for key, value in vars(part).items() if isinstance(value, (str, int, float, list))}
+        config = getattr(part, "config", None)
+        more = "" if config is None else config.to_json_string() + str(getattr(config, "_attn_implementation", ""))
+        parts += [name, type(part).__qualname__, named(settings), more]
+    digest = hashlib.sha256("\0".join(parts).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+# -- written by hand ---------------------------------------------------------------------------------------------------
+
+
+def handmade(path: Path, inputs: dict[str, list[Any]], output: str = "last_hidden_state", width: int = 32) -> Path:
+    """Write an ONNX file whose token vectors are rows of a table, plus all its other inputs, one number a token.
+
+    Args:
+        path: The file.
+        inputs: Axes of each input; ``input_ids`` among them. Inputs of four axes are float32, and are not read.
+        output: Name of the token vectors.
+        width: Their width.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    table = np.random.default_rng(0).standard_normal((200, width), dtype=np.float32)
+    constants = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array([2]), "last")]
+    nodes, total = [helper.make_node("Gather", ["table", "input_ids"], ["at input_ids"])], "at input_ids"
+    for name in (name for name, axes in inputs.items() if name != "input_ids" and len(axes) == 2):
+        nodes += [
+            helper.make_node("Cast", [name], [f"cast {name}"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", [f"cast {name}", "last"], [f"a {name}"]),
+            helper.make_node("Add", [total, f"a {name}"], [f"at {name}"]),
+        ]
+        total = f"at {name}"
+    nodes.append(helper.make_node("Identity", [total], [output]))
+    takes = [
+        helper.make_tensor_value_info(name, TensorProto.INT64 if len(axes) < 4 else TensorProto.FLOAT, axes)
+        for name, axes in inputs.items()
+    ]
+    gives = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["rows", "tokens", width])]
+    graph = helper.make_graph(nodes, "handmade", takes, gives, constants)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def table() -> np.ndarray:
+    """Return the table of :func:`handmade`."""
+    return np.random.default_rng(0).standard_normal((200, 32), dtype=np.float32)
