@@ -61,10 +61,11 @@ class Pooling(nn.Module):
     def forward(self, features: Features) -> Features:
         """Write ``sentence_embedding``."""
         hidden, mask = features["token_embeddings"], features["attention_mask"]
+        place = mask.cumsum(1)  # 1-based among the real tokens
         if not self.include_prompt:
-            place = mask.cumsum(1)  # 1-based among the real tokens
             mask = mask * (place > features["prompt_length"]).long()
-        pooled = [_POOLED[mode](hidden, mask) for mode in self.modes]
+        weights = {mode: mask * place if mode == "weightedmean" else mask for mode in self.modes}
+        pooled = [_POOLED[mode](hidden, weights[mode]) for mode in self.modes]
         return {**features, "sentence_embedding": pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=-1)}
 
 
@@ -89,22 +90,17 @@ def _total(hidden: Tensor, weights: Tensor) -> Tensor:
     return torch.bmm(weights.to(hidden.dtype)[:, None, :], hidden).squeeze(1)
 
 
-def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    return _total(hidden, mask) / mask.sum(1, keepdim=True).to(hidden.dtype).clamp(min=_LEAST)
+def _mean(hidden: Tensor, weights: Tensor) -> Tensor:
+    return _total(hidden, weights) / weights.sum(1, keepdim=True).to(hidden.dtype).clamp(min=_LEAST)
 
 
 def _mean_sqrt(hidden: Tensor, mask: Tensor) -> Tensor:
     return _total(hidden, mask) / mask.sum(1, keepdim=True).to(hidden.dtype).clamp(min=_LEAST).sqrt()
 
 
-def _weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    weights = mask * mask.cumsum(1)
-    return _total(hidden, weights) / weights.sum(1, keepdim=True).to(hidden.dtype).clamp(min=_LEAST)
-
-
 _POOLED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cls": _first, "lasttoken": _last, "max": _maximum, "mean": _mean, "mean_sqrt_len_tokens": _mean_sqrt,
-    "weightedmean": _weighted_mean,
+    "weightedmean": _mean,
 }  # fmt: skip
 
 
@@ -123,6 +119,7 @@ class Splade(nn.Module):
         if self.strategy == "max":
             # No activation lets a smaller logit pass a larger one, so that one number a word is enough.
             pooled = activation(logits.masked_fill(~real, -torch.inf).amax(1))
+            pooled = pooled.masked_fill(mask.amax(1, keepdim=True) == 0, 0)
         else:
             pooled = activation(logits).masked_fill(~real, 0).sum(1)
             if self.strategy == "mean":
