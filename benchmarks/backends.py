@@ -23,8 +23,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 sys.path.insert(0, str(Path(__file__).parent))
 
-import _common as common
 import numpy as np
+
+import _common as common
 from encode import least_cosine, profiles
 
 ONE = {"8 words": "how do I cancel my order today", "200 words": "the weather in the north is cold " * 29}

@@ -12,7 +12,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.5.0.dev0"
+__version__ = "0.6.0.dev0"
 
 if TYPE_CHECKING:
     from fourfold.exporting.folder import export as export

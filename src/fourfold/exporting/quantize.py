@@ -335,7 +335,11 @@ def to_float16(source: Path, target: Path) -> None:
     import onnx
     from onnxruntime.transformers import float16
 
-    model = float16.convert_float_to_float16(onnx.load(source), keep_io_types=True, disable_shape_infer=True)
+    # onnxruntime cannot add up in half precision what it scatters.
+    model = float16.convert_float_to_float16(
+        onnx.load(source), keep_io_types=True, disable_shape_infer=True,
+        op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, "ScatterElements"],
+    )  # fmt: skip
     onnx.save(model, target)
 
 
