@@ -79,15 +79,13 @@ def _winner(seconds: dict[torch.dtype, float]) -> str:
 
 def _key(backbone: Any, device: torch.device) -> str:
     """Return a name for everything that the answer depends on."""
-    if device.type == "cuda":
-        processor = torch.cuda.get_device_name(device)
-    else:
-        processor = f"{processor()[0]} x{torch.get_num_threads()}"
+    on_gpu = device.type == "cuda"
+    place = torch.cuda.get_device_name(device) if on_gpu else f"{processor()[0]} x{torch.get_num_threads()}"
     text = backbone.config.get_text_config()
     shape = [
         getattr(text, name, None) for name in ("model_type", "hidden_size", "intermediate_size", "num_attention_heads")
     ]
-    return hashlib.sha256(repr((processor, device.type, torch.__version__, shape)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((place, device.type, torch.__version__, shape)).encode()).hexdigest()[:16]
 
 
 def _proxy(backbone: Any, device: torch.device) -> nn.Module:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from fourfold.cli._parts import TRANSFORMERS, Part, parts_of
 from fourfold.errors import FolderError, MissingFileError
+from fourfold.runtimes import KINDS
+from fourfold.runtimes.files import candidates
+from fourfold.runtimes.whole import DESCRIPTION_FILE
 from fourfold.store.manifest import ModelConfig, ModuleEntry, architectures, read_modules
 from fourfold.store.source import Source, locate
 from fourfold.store.weights import PICKLE_FILE, SAFETENSORS_FILE, read_header
@@ -267,4 +270,5 @@ def _backends(source: Source, entries: list[ModuleEntry] | None, parts: list[Par
         names.append("static")
     if all(part.name in registry for top in parts for part in top.all()):
         names.append("torch")
-    return names
+    here = replace(source, offline=True)
+    return names + [kind for kind in KINDS if candidates(here, kind) or here.at(kind).file(DESCRIPTION_FILE)]

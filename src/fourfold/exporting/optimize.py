@@ -10,6 +10,7 @@ from typing import Any
 from fourfold.errors import InputError, did_you_mean, require
 from fourfold.exporting.publish import graph_of, write
 from fourfold.exporting.quantize import silenced, to_float16
+from fourfold.runtimes.export import is_large
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,10 @@ def optimize(source: Path, target: Path, how: Optimization, config: Any) -> None
             use_gpu=False,  # which says where this runs, not what it is for
         )  # fmt: skip
         if not how.float16:
-            made.save_model_to_file(str(target), use_external_data_format=_is_large(source))
+            made.save_model_to_file(str(target), use_external_data_format=is_large(source))
             return
         whole = Path(scratch, "whole.onnx")
-        made.save_model_to_file(str(whole))
+        made.save_model_to_file(str(whole), use_external_data_format=is_large(source))
         to_float16(whole, target)
 
 
@@ -136,8 +137,5 @@ def _fuse(source: Path, target: Path) -> None:
 
     made = optimize_for_ort(onnx_ir.load(source))
     model = made[0] if isinstance(made, tuple) else made
-    onnx_ir.save(model, target, external_data=f"{target.name}_data" if _is_large(source) else None)
+    onnx_ir.save(model, target, external_data=f"{target.name}_data" if is_large(source) else None)
 
-
-def _is_large(source: Path) -> bool:
-    return sum(part.stat().st_size for part in source.parent.glob(f"{source.name}*")) > 1_900_000_000

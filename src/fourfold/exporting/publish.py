@@ -59,18 +59,33 @@ def write(
     if not push_to_hub:
         with atomic_folder(Path(place, kind)) as folder:
             make(folder / name)
+            _name_weights(folder / name)
         return
     with tempfile.TemporaryDirectory(prefix="fourfold-export-") as scratch:
         folder = Path(scratch, kind)
         folder.mkdir()
         make(folder / name)
+        _name_weights(folder / name)
         message = f"Add {kind} model {kind}/{name}"
-        description = _description(model, kind, name, config, function) if create_pr else ""
+        description = _description(model, place, kind, name, config, function) if create_pr else ""
         Repository(place, create_pr=create_pr).upload(Path(scratch), message, description)
 
 
-def _description(model: Any, kind: str, name: str, config: Any, function: str) -> str:
-    cls = type(model).__name__
+def _name_weights(path: Path) -> None:
+    """Let the one file of weights beside a new ONNX file have its name, by which whoever downloads it finds them."""
+    others = [other for other in path.parent.iterdir() if other != path]
+    if path.suffix != ".onnx" or len(others) != 1 or others[0].name == f"{path.name}_data":
+        return
+    import onnx_ir
+
+    before = path.rename(path.with_name("before.onnx"))
+    onnx_ir.save(onnx_ir.load(before), path, external_data=f"{path.name}_data")
+    for other in (before, others[0]):
+        other.unlink()
+
+
+def _description(model: Any, place: str, kind: str, name: str, config: Any, function: str) -> str:
+    cls = "SentenceTransformer" if model is None else type(model).__name__
     return f"""Hello!
 
 *This pull request was made by [`{function}`].*
@@ -87,7 +102,7 @@ To try it before it is merged:
 from fourfold import {cls}
 
 model = {cls}(
-    "{getattr(model.model_card_data, "model_id", None) or "<this repository>"}",
+    "{place}",
     revision="refs/pr/2",
     backend="{kind}",
     model_kwargs={{"file_name": "{kind}/{name}"}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from fourfold.errors import InputError, did_you_mean, require
 from fourfold.exporting import calibration
 from fourfold.exporting.publish import graph_of, write
 from fourfold.runtimes import open_graph
+from fourfold.runtimes.export import is_large
 from fourfold.runtimes.feeds import fed
 
 logger = logging.getLogger(__name__)
@@ -111,7 +113,7 @@ def quantize_dynamic(source: Path, target: Path, config: DynamicQuantization) ->
     import onnx
     from onnxruntime import quantization
 
-    large = sum(part.stat().st_size for part in source.parent.glob(f"{source.name}*")) > 1_900_000_000
+    large = is_large(source)
     model: Any = source if large else onnx.load(source)
     with silenced("root"):
         quantization.quantize_dynamic(
@@ -308,21 +310,21 @@ def reduce(kind: str, path: Path, precision: str, feeds: Sequence[Mapping[str, A
         precision: ``float16`` or ``int8``.
         feeds: Inputs to calibrate ``int8`` with.
     """
-    ending = path.suffix
-    target = path.with_name(f"reduced{ending}")
-    if kind == "onnx":
-        if precision == "int8":
-            quantize_dynamic(path, target, DYNAMIC[_best_dynamic()])
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        target = Path(scratch, path.name)
+        if kind == "onnx":
+            if precision == "int8":
+                quantize_dynamic(path, target, DYNAMIC[_best_dynamic()])
+            else:
+                to_float16(path, target)
+        elif precision == "int8":
+            quantize_static(path, target, feeds or [])
         else:
-            to_float16(path, target)
-    elif precision == "int8":
-        quantize_static(path, target, feeds or [])
-    else:
-        _compress(path, target)
-    for part in path.parent.glob(f"{path.stem}.*"):
-        part.unlink()
-    for part in sorted(path.parent.glob("reduced*")):
-        part.rename(path.with_name(part.name.replace("reduced", path.stem, 1)))
+            _compress(path, target)
+        for part in (path, *path.parent.glob(f"{path.name}*"), path.with_suffix(".bin")):
+            part.unlink(missing_ok=True)
+        for part in target.parent.iterdir():
+            part.rename(path.with_name(part.name))
 
 
 def _best_dynamic() -> str:
@@ -340,7 +342,8 @@ def to_float16(source: Path, target: Path) -> None:
         onnx.load(source), keep_io_types=True, disable_shape_infer=True,
         op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, "ScatterElements"],
     )  # fmt: skip
-    onnx.save(model, target)
+    beside = {"save_as_external_data": True, "location": f"{target.name}_data"} if is_large(source) else {}
+    onnx.save(model, target, **beside)
 
 
 def _compress(source: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.backends.static import StaticBackend
 from fourfold.errors import FourfoldError, InputError, installed, require
 from fourfold.exporting import calibration
 from fourfold.exporting.folder import export, model_of
@@ -37,7 +38,7 @@ class Candidate:
     """One way of running a model.
 
     Attributes:
-        backend: ``torch``, ``onnx`` or ``openvino``.
+        backend: ``torch``, ``static``, ``onnx`` or ``openvino``.
         precision: ``float32``, ``bfloat16`` or ``int8``.
         options: Arguments of ``fourfold.load``.
     """
@@ -79,9 +80,11 @@ class Trial:
     failed: str = ""
 
 
-def candidates() -> list[Candidate]:
-    """Return the ways of running a model that the installed packages offer, float32 on torch first."""
+def candidates(source: Source) -> list[Candidate]:
+    """Return the ways of running a model that it and the installed packages offer, float32 on torch first."""
     found = [Candidate("torch", "float32"), Candidate("torch", "bfloat16", {"dtype": "bfloat16"})]
+    if StaticBackend.fits(source):
+        found.append(Candidate("static", "float32"))
     if installed("onnxruntime"):
         found += [Candidate("onnx", "float32"), Candidate("onnx", "int8")]
     if installed("openvino"):
@@ -152,7 +155,7 @@ def _prepared(
     """Yield each candidate with the folder that it runs, exported if need be, or with why there is none."""
     model: Any = None
     failed: dict[str, str] = {}
-    for candidate in candidates():
+    for candidate in candidates(source):
         kind, place = candidate.backend, graphs / f"{candidate.backend}-{candidate.stored}"
         if kind not in KINDS:
             yield candidate, source.folder() or Path(source.name)
@@ -199,7 +202,7 @@ def _compared(trial: Trial, output: NDArray[Any] | None, reference: NDArray[Any]
 def _choice(best: Trial, graphs: Path) -> Choice:
     candidate = best.candidate
     if candidate.backend not in KINDS:
-        return Choice("torch", None, candidate.options)
+        return Choice(candidate.backend, None, candidate.options)
     folder = graphs / f"{candidate.backend}-{candidate.stored}"
     options = {**candidate.options.get("model_kwargs", {}), "best_tokens": best.tokens}
     return Choice(candidate.backend, str(folder), {"model_kwargs": options})

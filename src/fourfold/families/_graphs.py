@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fourfold.backends import Batch
+from fourfold.backends._tail import Tail
 from fourfold.backends.graph import GraphBackend
 from fourfold.containers import Terms
 from fourfold.engine.collect import RowSink, TermsSink, numpy_rows
@@ -40,10 +41,13 @@ class Graphs:
         source: The model's folder.
         wholes: What it says of its graphs.
         options: ``file_name``, and how the runtime runs it.
+        tail: What follows the graphs, if they are not whole.
     """
 
-    def __init__(self, source: Source, wholes: Wholes, options: Mapping[str, Any] | None = None) -> None:
-        self._source, self.wholes, self._options = source, wholes, dict(options or {})
+    def __init__(
+        self, source: Source, wholes: Wholes, options: Mapping[str, Any] | None = None, tail: Tail | None = None
+    ) -> None:
+        self._source, self.wholes, self._options, self._tail = source, wholes, dict(options or {}), tail
         self.best_tokens: int | None = self._options.pop("best_tokens", None)
         self._opened: dict[str, GraphBackend] = {}
 
@@ -55,7 +59,7 @@ class Graphs:
         """
         file = self.wholes.graph(task, self._options.get("file_name")).file
         if file not in self._opened:
-            self._opened[file] = GraphBackend.open(self._source, self.wholes, task, self._options)
+            self._opened[file] = GraphBackend.open(self._source, self.wholes, task, self._options, self._tail)
         return self._opened[file].reading(output, prompt)
 
     def planned(self, call: Call, output: str | None = None) -> tuple[GraphBackend, Budget]:
@@ -72,21 +76,28 @@ class GraphDenseEncoder(DirectDenseEncoder):
     Args:
         source: The model's folder.
         wholes: What it says of its graphs.
+        tail: What follows the graphs, if they are not whole.
         model_kwargs: ``file_name``, where several precisions are there, and how the runtime runs it: ``provider``,
             ``session_options``, ``threads``, ... for ONNX, ``ov_config`` for OpenVINO.
         **settings: ``prompts``, ``default_prompt_name``, ``similarity_fn_name`` and ``truncate_dim``.
     """
 
     def __init__(
-        self, source: Source, wholes: Wholes, *, model_kwargs: Mapping[str, Any] | None = None, **settings: Any
+        self,
+        source: Source,
+        wholes: Wholes,
+        *,
+        tail: Tail | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__(source, **settings)
         self.backend = wholes.kind  # type: ignore[misc]
-        self._graphs = Graphs(source, wholes, model_kwargs)
+        self._graphs = Graphs(source, wholes, model_kwargs, tail)
 
     @property
     def _width(self) -> int:
-        return self._graphs.wholes.graph().width
+        return self._graphs.backend().width
 
     def _planned(self, call: Call) -> tuple[Any, Budget]:
         return self._graphs.planned(call)
@@ -104,6 +115,7 @@ class GraphTermsEncoder(TermsEncoder):
         source: Source,
         wholes: Wholes,
         *,
+        tail: Tail | None = None,
         model_kwargs: Mapping[str, Any] | None = None,
         prompts: dict[str, str] | None = None,
         default_prompt_name: str | None = None,
@@ -117,11 +129,11 @@ class GraphTermsEncoder(TermsEncoder):
         self.backend = wholes.kind  # type: ignore[misc]
         most = config.extra.get("max_active_dims") if max_active_dims is None else max_active_dims
         self.max_active_dims = check_active(most)
-        self._graphs = Graphs(source, wholes, model_kwargs)
+        self._graphs = Graphs(source, wholes, model_kwargs, tail)
 
     def get_embedding_dimension(self) -> int:
         """Return the number of terms."""
-        return self._graphs.wholes.graph().width
+        return self._graphs.backend().width
 
     def tokens(self, terms: NDArray[np.int32]) -> list[str]:
         """Return the tokens that terms stand for."""
@@ -171,6 +183,7 @@ class GraphPairScorer:
         source: Source,
         wholes: Wholes,
         *,
+        tail: Tail | None = None,
         model_kwargs: Mapping[str, Any] | None = None,
         prompts: dict[str, str] | None = None,
         default_prompt_name: str | None = None,
@@ -181,8 +194,8 @@ class GraphPairScorer:
         self.prompts = prompting.merge(prompts, config.prompts, ())
         self.default_prompt_name = config.default_prompt_name if default_prompt_name is None else default_prompt_name
         prompting.check_default(self.prompts, self.default_prompt_name)
-        self.num_labels = wholes.graph().width
-        self._graphs = Graphs(source, wholes, model_kwargs)
+        self._graphs = Graphs(source, wholes, model_kwargs, tail)
+        self.num_labels = self._graphs.backend().width
 
     def predict(
         self,
@@ -292,7 +305,9 @@ def tuned_encoder(family: str, source: Source, choice: Choice, options: dict[str
     return found
 
 
-def graph_encoder(family: str, source: Source, wholes: Wholes, options: dict[str, Any]) -> Any:
+def graph_encoder(
+    family: str, source: Source, wholes: Wholes, options: dict[str, Any], tail: Tail | None = None
+) -> Any:
     """Return a family's encoder over a model's graphs.
 
     Raises:
@@ -303,7 +318,7 @@ def graph_encoder(family: str, source: Source, wholes: Wholes, options: dict[str
     if wholes.model_type != types[family]:
         raise InputError(f"the graphs of {source.name} are those of a {wholes.model_type}, not of a {types[family]}")
     try:
-        return classes[family](source, wholes, **options)
+        return classes[family](source, wholes, tail=tail, **options)
     except TypeError as error:
         if "unexpected keyword" not in str(error):
             raise

@@ -15,6 +15,7 @@ from fourfold.runtimes.whole import Wholes
 from fourfold.store.choices import recall
 from fourfold.store.manifest import MODULES_FILE, architectures, read_model_type
 from fourfold.store.source import Source, locate
+from fourfold.store.weights import WEIGHTS_FILES
 
 if TYPE_CHECKING:
     from fourfold.families._pair_scorer import PairScorer
@@ -86,23 +87,12 @@ def load(
     name = str(BUILTIN) if name_or_path is None else locate(str(name_or_path), organisation)
     source = Source(name, revision, token, cache_folder, local_files_only).pinned()
     family = family or family_of(source)
-    kind = backend if backend in KINDS else None
-    chosen = recall(source) if backend == "auto" and not {"model_kwargs", "dtype", "device"} & options.keys() else None
-    if chosen is not None and chosen.backend not in KINDS and installed("torch"):
-        options.update(chosen.options)
-        backend = "torch"
-    elif chosen is not None and installed(KINDS[chosen.backend].package):
-        from fourfold.families._graphs import tuned_encoder
-
-        return tuned_encoder(family, source, chosen, options)
-    if kind is not None or backend == "auto":
-        found = _wholes(source, kind)
-        if found is not None and (kind is not None or not _runs_on_torch(source)):
-            from fourfold.families._graphs import graph_encoder
-
-            return graph_encoder(family, source, found, options)
-    if kind is not None:
-        options["backend"] = kind
+    if name_or_path is not None:
+        encoder = _on_graphs(family, source, backend, options)
+        if encoder is not None:
+            return encoder
+    if backend in KINDS:
+        options["backend"] = backend
     if family == "cross":
         return _cross(source, backend, options)
     return (_sparse if family == "sparse" else _dense)(source, backend, options)
@@ -122,17 +112,58 @@ def family_class(name: str, family: str | None = None) -> Any:
     return getattr(fourfold, FAMILIES[chosen][0])
 
 
-def _wholes(source: Source, kind: str | None) -> Wholes | None:
-    """Return the whole graphs that a folder holds for a runtime, or for the first that is installed."""
-    kinds = [kind] if kind is not None else [name for name, one in KINDS.items() if installed(one.package)]
-    found = (Wholes.read(source, name) for name in kinds)
-    return next((wholes for wholes in found if wholes is not None), None)
+def _on_graphs(family: str, source: Source, backend: str, options: dict[str, Any]) -> Any:
+    """Return the encoder over graphs, if one is asked for, has been chosen by ``fourfold tune``, or is all there is.
+
+    A choice of torch with other options is put into ``options``.
+    """
+    if backend == "auto":
+        choice = None if {"model_kwargs", "dtype", "device"} & options.keys() else recall(source)
+        if choice is not None and choice.backend in KINDS and installed(KINDS[choice.backend].package):
+            from fourfold.families._graphs import tuned_encoder
+
+            return tuned_encoder(family, source, choice, options)
+        if choice is not None and choice.backend == "torch":
+            options.update(choice.options)
+        if choice is not None or _runs_on_torch(source):
+            return None
+        kinds = [name for name, kind in KINDS.items() if installed(kind.package)]
+    else:
+        kinds = [backend] if backend in KINDS else []
+    for kind in kinds:
+        wholes = Wholes.read(source, kind)
+        if wholes is not None:
+            from fourfold.families._graphs import graph_encoder
+
+            return graph_encoder(family, source, wholes, options)
+    found = (_published(family, source, kind, options) for kind in kinds)
+    return next((encoder for encoder in found if encoder is not None), None)
+
+
+def _published(family: str, source: Source, kind: str, options: dict[str, Any]) -> Any:
+    """Return the encoder over a published graph, if what follows it needs no torch; else None."""
+    from fourfold.backends._tail import published
+    from fourfold.families._graphs import graph_encoder
+
+    known = {"dense": _DENSE_OPTIONS, "sparse": _SPARSE_OPTIONS, "cross": _SETTINGS[:2]}[family]
+    runtime = options.get("model_kwargs") or {}
+    if set(options) - {*known, "model_kwargs"} or {"export", "subfolder"} & runtime.keys():
+        return None
+    found = published(source, kind, runtime.get("file_name"))
+    if found is None or found[0].model_type != FAMILIES[family][0]:
+        return None
+    runtime = {name: value for name, value in runtime.items() if name != "file_name"}
+    return graph_encoder(family, source, found[0], {**options, "model_kwargs": runtime}, found[1])
 
 
 def _runs_on_torch(source: Source) -> bool:
-    """Whether torch is here, and a transformer's weights for it, if the model has a transformer."""
-    weights = any(source.file(name) for name in ("model.safetensors", "model.safetensors.index.json"))
-    return installed("torch") and (weights or source.file("config.json") is None)
+    """Whether torch is here, and so are weights for it; of a repository on the hub that is taken for granted."""
+    if not installed("torch"):
+        return False
+    if not source.is_local:
+        return True
+    graphs = any(source.at(kind).folder() is not None for kind in KINDS)
+    return not graphs or any(source.file(name) is not None for name in WEIGHTS_FILES)
 
 
 def family_of(source: Source) -> str:

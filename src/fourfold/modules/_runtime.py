@@ -282,15 +282,14 @@ def example_feeds(model: nn.Module) -> dict[str, Tensor]:
     return {**feeds, "token_type_ids": torch.zeros_like(ids)} if takes_segments(model) else feeds
 
 
-def prepare_for_export(model: nn.Module) -> None:
+def prepare_for_export(model: Any) -> None:
     """Put a transformers model into evaluation mode, without a key-value cache and with attention written out.
 
     What fused attention is decomposed into guards against rows of masks alone, which padded texts do not have; the
     guards cost a fifth of the time of long texts, and hide attention from the runtimes, which know how to fuse it.
     """
-    config: Any = model.config
-    if hasattr(config, "use_cache"):
-        config.use_cache = False
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False
     _packed.restore(model)
     if hasattr(model, "set_attn_implementation"):
         model.set_attn_implementation("eager")

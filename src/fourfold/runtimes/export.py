@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # A protobuf message holds 2 GB; some room is for the graph itself.
-_LARGEST = 1_900_000_000
+LARGEST = 1_900_000_000
 _OPSET = 20
 # Loggers of torch that tell how an export goes on.
 _TALKATIVE = ("torch.onnx", "torch.onnx._internal.exporter._registration", "onnxscript", "onnx_ir", "torch.export")
@@ -69,9 +69,14 @@ def export_onnx(module: nn.Module, feeds: Mapping[str, Tensor], outputs: list[st
             text = " ".join(str(cause).split())[:600]
             raise InputError(f"the model cannot be exported: {type(cause).__name__}: {text}") from error
     weights = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
-    beside = f"{path.name}_data" if weights > _LARGEST else None
+    beside = f"{path.name}_data" if weights > LARGEST else None
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx_ir.save(program.model, path, external_data=beside)
+
+
+def is_large(path: Path) -> bool:
+    """Whether the weights of an ONNX file are too large for one file."""
+    return sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*")) > LARGEST
 
 
 def convert(onnx_file: Path, path: Path) -> None:

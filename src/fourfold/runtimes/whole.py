@@ -59,12 +59,19 @@ class Wholes:
         kind: ``onnx`` or ``openvino``.
         graphs: The graphs; of those of a route and precision the first is taken.
         default_route: The route of texts that state none.
+        folder: Where the graphs are, from the model's folder; None is the kind's own.
     """
 
     model_type: str
     kind: str
     graphs: Sequence[WholeGraph]
     default_route: str | None = None
+    folder: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Folder of the graphs, from the model's own."""
+        return self.kind if self.folder is None else self.folder
 
     @classmethod
     def read(cls, source: Source, kind: str) -> Wholes | None:

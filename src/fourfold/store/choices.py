@@ -20,8 +20,8 @@ class Choice:
     """How a model runs.
 
     Attributes:
-        backend: ``torch``, ``onnx`` or ``openvino``.
-        folder: Where its graphs are; None for torch, which runs the model's own folder.
+        backend: ``torch``, ``static``, ``onnx`` or ``openvino``.
+        folder: Where its graphs are; None for what runs the model's own folder.
         options: ``model_kwargs`` with which it is loaded.
     """
 

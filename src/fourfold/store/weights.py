@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 SAFETENSORS_FILE = "model.safetensors"
 PICKLE_FILE = "pytorch_model.bin"
+# What says that a folder holds weights of torch, whole or in shards, or an adapter to some.
+WEIGHTS_FILES = (
+    SAFETENSORS_FILE, PICKLE_FILE, f"{SAFETENSORS_FILE}.index.json", f"{PICKLE_FILE}.index.json",
+    "adapter_model.safetensors",
+)  # fmt: skip
 
 
 def read_arrays(source: Source) -> dict[str, NDArray[Any]]:
