@@ -205,6 +205,7 @@ def _choice(best: Trial, graphs: Path) -> Choice:
         return Choice(candidate.backend, None, candidate.options)
     folder = graphs / f"{candidate.backend}-{candidate.stored}"
     options = {**candidate.options.get("model_kwargs", {}), "best_tokens": best.tokens}
+    options["compile_cache"] = str(folder / "compiled")
     return Choice(candidate.backend, str(folder), {"model_kwargs": options})
 
 

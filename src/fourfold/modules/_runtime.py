@@ -45,6 +45,7 @@ _OTHER_NAMES = {"last_hidden_state": ("token_embeddings",)}
 # For opening a graph; all other keywords of a model's loading are for transformers, if it has to be exported.
 _RUNTIME_KEYS = (
     "provider", "provider_options", "session_options", "use_io_binding", "ov_config", "device", "threads",
+    "compile_cache",
 )  # fmt: skip
 _PLACE_KEYS = ("file_name", "export")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ from numpy.typing import NDArray
 
 from fourfold.errors import FolderError, InputError, did_you_mean, require
 from fourfold.runtimes._errors import of_run, one_line
+from fourfold.store.machine import processor
 
-OPTIONS = ("provider", "provider_options", "session_options", "use_io_binding", "threads")
+OPTIONS = ("provider", "provider_options", "session_options", "use_io_binding", "threads", "compile_cache")
 
 # What onnxruntime calls its own way to run on a device, and torch the device.
 _DEVICES = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda", "ROCMExecutionProvider": "cuda"}
@@ -67,6 +70,7 @@ def open_onnx(
     session_options: Any = None,
     use_io_binding: bool | None = None,
     threads: int | None = None,
+    compile_cache: str | None = None,
 ) -> OnnxGraph:
     """Open an ONNX file.
 
@@ -78,6 +82,8 @@ def open_onnx(
         session_options: An ``onnxruntime.SessionOptions``; None is the default.
         use_io_binding: Whether inputs and outputs are bound to memory of the provider's device.
         threads: Threads of one run; None is one a core. Ignored where ``session_options`` are given.
+        compile_cache: Folder that keeps graphs as onnxruntime has optimised them for this processor, so that they open
+            sooner; None keeps none. Ignored where ``session_options`` are given.
 
     Raises:
         InputError: If there is no such provider here.
@@ -95,17 +101,36 @@ def open_onnx(
         )
     # The first runs models in a cloud, which is nobody's default.
     chosen = next(name for name in known if name != "AzureExecutionProvider") if provider is None else provider
+    kept = None
     if session_options is None:
         session_options = onnxruntime.SessionOptions()
         session_options.log_severity_level = 3
         session_options.intra_op_num_threads = threads or 0
+        kept = None if compile_cache is None else _kept(path, Path(compile_cache), chosen, onnxruntime.__version__)
+    making = kept is not None and not kept.is_file()
+    if making and kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        session_options.optimized_model_filepath = f"{kept}.{os.getpid()}"
+    elif kept is not None:
+        path, session_options.graph_optimization_level = kept, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options = None if provider_options is None else [dict(provider_options)]
     try:
         session = onnxruntime.InferenceSession(str(path), session_options, [chosen], options)
     except Exception as error:
         raise FolderError(f"{origin} cannot be opened by onnxruntime: {one_line(error)}. {_advice(error)}") from None
+    if making and kept is not None:
+        Path(f"{kept}.{os.getpid()}").replace(kept)
     used = session.get_providers()[0]
     return OnnxGraph(session, origin, device=_device(used, provider_options), binds=bool(use_io_binding))
+
+
+def _kept(path: Path, folder: Path, provider: str, version: str) -> Path | None:
+    """Return where a graph is kept as it has been optimised; None for one whose weights lie beside it."""
+    if any(path.parent.glob(f"{path.name}[._]data")):
+        return None
+    seen = path.stat()
+    what = (str(path.resolve()), seen.st_size, seen.st_mtime_ns, provider, version, processor()[0])
+    return folder / f"{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.onnx"
 
 
 def _device(provider: str, options: Mapping[str, Any] | None) -> str:
