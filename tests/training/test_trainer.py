@@ -608,3 +608,10 @@ def test_warnings_of_arguments(tmp_path, caplog):
     assert made.warmup_steps == 0.1
     with pytest.raises(InputError, match="router_mapping is a dictionary"):
         arguments(tmp_path, router_mapping="not json")
+
+
+def test_a_graph_is_not_trained(tmp_path):
+    model = dense()
+    model.backend = "onnx"
+    with pytest.raises(TrainingError, match="load it with backend='torch'"):
+        SentenceTransformerTrainer(model, train_dataset=Dataset.from_dict({"a": ["x"], "b": ["y"]}))

@@ -25,6 +25,7 @@ from fourfold.ops.attention import Packing
 from fourfold.ops.linear import fastest_linear
 from fourfold.store.choices import home
 from fourfold.store.files import write_json
+from fourfold.store.machine import processor
 
 logger = logging.getLogger(__name__)
 

@@ -139,6 +139,7 @@ class RuntimeModel(nn.Module):
         """As the config says."""
         return self.config._name_or_path
 
+    @torch.compiler.disable
     def forward(
         self,
         input_ids: Tensor | None = None,

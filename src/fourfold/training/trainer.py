@@ -177,6 +177,10 @@ class BaseTrainer(Batches, Folders, ABC):
                 "optimizers hold the parameters of one model; model_init makes others: give one of both"
             )
         if model is not None:
+            if getattr(model, "backend", "torch") != "torch":
+                raise TrainingError(
+                    f"a graph cannot be trained: the model runs on {model.backend}; load it with backend='torch'"
+                )
             if model_init is not None:
                 logger.warning("both model and model_init are given; train() replaces the model by that of model_init")
             return model
