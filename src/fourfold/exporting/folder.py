@@ -104,7 +104,7 @@ def _reduce(place: Path, kind: str, precision: str, texts: Sequence[str] | None,
 @contextlib.contextmanager
 def _in_float32(model: nn.Module) -> Iterator[None]:
     """Run a block with the model in float32 on the CPU; afterwards each tensor and module is as it was."""
-    kept = [(p, p.data) for p in model.parameters()]
+    kept: list[tuple[torch.Tensor, torch.Tensor]] = [(p, p.data) for p in model.parameters()]
     kept += [(p.grad, p.grad.data) for p in model.parameters() if p.grad is not None]
     parts = [(module, module.training, dict(module._buffers)) for module in model.modules()]
     model.to(device="cpu", dtype=torch.float32)

@@ -342,7 +342,7 @@ def to_float16(source: Path, target: Path) -> None:
         onnx.load(source), keep_io_types=True, disable_shape_infer=True,
         op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, "ScatterElements"],
     )  # fmt: skip
-    beside = {"save_as_external_data": True, "location": f"{target.name}_data"} if is_large(source) else {}
+    beside: dict[str, Any] = {"save_as_external_data": True, "location": f"{target.name}_data"} if is_large(source) else {}
     onnx.save(model, target, **beside)
 
 
