@@ -20,17 +20,17 @@ from fourfold.testing import checkpoint
 EXACT: dict[str, dict[str, Any]] = {
     "onnx": {}, "openvino": {"model_kwargs": {"ov_config": {"INFERENCE_PRECISION_HINT": "f32"}}}
 }  # fmt: skip
-# A tracer takes a second or more a layer; one of each sort is enough.
+# A tracer takes seconds a layer.
 _LAYERS: dict[str, dict[str, Any]] = {
     "distilbert": {"n_layers": 1},
-    "modernbert": {"num_hidden_layers": 2, "global_attn_every_n_layers": 2},
+    "modernbert": {"num_hidden_layers": 1, "layer_types": ["sliding_attention"]},
     "qwen3": {"num_hidden_layers": 1, "layer_types": ["full_attention"]},
     "t5": {"num_layers": 1},
 }
 
 
 def one_layer(architecture: str, folder: Path, head: str | None = None, **options: Any) -> str:
-    """Write a checkpoint with as few layers as there are sorts of them."""
+    """Write a checkpoint with one layer."""
     layers = _LAYERS.get(architecture, {"num_hidden_layers": 1})
     return str(checkpoint(architecture, folder, head=head, **layers, **options))
 
@@ -62,6 +62,31 @@ def cross(folder: Path, labels: int = 1, **options: Any) -> Any:
     saved = one_layer("bert", folder, "labels", num_labels=labels)
     modules = [Transformer(saved, transformer_task="sequence-classification")]
     return CrossEncoder(modules=modules, device="cpu", **options)
+
+
+def generative(folder: Path, *tokens: int) -> Any:
+    """Return a cross encoder of one layer that scores by a language model's logits, of words or of given tokens."""
+    from fourfold import CrossEncoder
+    from fourfold.modules import LogitScore, Transformer
+
+    transformer = Transformer(one_layer("qwen3", folder, "causal"), transformer_task="text-generation")
+    score = LogitScore(*(tokens or transformer.tokenizer.convert_tokens_to_ids(["query", "document"])))
+    return CrossEncoder(modules=[transformer, score], device="cpu")
+
+
+def load(cls: Any, folder: Path | str, kind: str, **model_kwargs: Any) -> Any:
+    """Return a model of a family's class over the graphs of a folder."""
+    given = {**EXACT[kind].get("model_kwargs", {}), **model_kwargs}
+    return cls(str(folder), device="cpu", backend=kind, model_kwargs=given)
+
+
+def published(model: Any, root: Path) -> tuple[Path, Path]:
+    """Save a model as it is, and with a graph for each runtime in the place of its transformer; return both folders."""
+    plain, exported = root / "plain", root / "exported"
+    model.save(str(plain))
+    load(type(model), plain, "onnx").save_pretrained(str(exported))
+    convert(exported / "onnx" / "model.onnx")
+    return plain, exported
 
 
 def convert(path: Path) -> Path:
@@ -122,20 +147,22 @@ def _name(module, feeds, outputs) -> str:
 # -- written by hand ---------------------------------------------------------------------------------------------------
 
 
-def handmade(path: Path, inputs: dict[str, list[Any]], output: str = "last_hidden_state", width: int = 32) -> Path:
-    """Write an ONNX file whose token vectors are rows of a table, plus all its other inputs, one number a token.
+def handmade(
+    path: Path, inputs: dict[str, list[Any]], output: str = "last_hidden_state", width: int = 32, also: str = ""
+) -> Path:
+    """Write an ONNX file whose token vectors are rows of :func:`table`, plus all its other inputs, one number a token.
 
     Args:
         path: The file.
         inputs: Axes of each input; ``input_ids`` among them. Inputs of four axes are float32, and are not read.
         output: Name of the token vectors.
         width: Their width.
+        also: Another name, under which they are given once more.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    table = np.random.default_rng(0).standard_normal((200, width), dtype=np.float32)
-    constants = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array([2]), "last")]
+    constants = [numpy_helper.from_array(table(width), "table"), numpy_helper.from_array(np.array([2]), "last")]
     nodes, total = [helper.make_node("Gather", ["table", "input_ids"], ["at input_ids"])], "at input_ids"
     for name in (name for name, axes in inputs.items() if name != "input_ids" and len(axes) == 2):
         nodes += [
@@ -144,18 +171,20 @@ def handmade(path: Path, inputs: dict[str, list[Any]], output: str = "last_hidde
             helper.make_node("Add", [total, f"a {name}"], [f"at {name}"]),
         ]
         total = f"at {name}"
-    nodes.append(helper.make_node("Identity", [total], [output]))
+    outputs = [name for name in (output, also) if name]
+    nodes += [helper.make_node("Identity", [total], [name]) for name in outputs]
     takes = [
         helper.make_tensor_value_info(name, TensorProto.INT64 if len(axes) < 4 else TensorProto.FLOAT, axes)
         for name, axes in inputs.items()
     ]
-    gives = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["rows", "tokens", width])]
+    axes = ["rows", "tokens", width]
+    gives = [helper.make_tensor_value_info(name, TensorProto.FLOAT, axes) for name in outputs]
     graph = helper.make_graph(nodes, "handmade", takes, gives, constants)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
 
 
-def table() -> np.ndarray:
-    """Return the table of :func:`handmade`."""
-    return np.random.default_rng(0).standard_normal((200, 32), dtype=np.float32)
+def table(width: int = 32) -> np.ndarray:
+    """Return the vectors of :func:`handmade`."""
+    return np.random.default_rng(0).standard_normal((200, width), dtype=np.float32)

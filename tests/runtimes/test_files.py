@@ -93,7 +93,8 @@ O3 = ["onnx/model.onnx", "onnx/model_O3.onnx"]
         (WEIGHTS, {"export": False}, False, {"file_name": ONNX}),
         (["a/model.onnx"], {"subfolder": "a"}, False, {"file_name": ONNX, "subfolder": "a"}),
         (["a/onnx/model.onnx"], {"subfolder": "a"}, False, {"file_name": ONNX, "subfolder": "a/onnx"}),
-        (["a/b/c.onnx"], {"subfolder": "a", "file_name": "b/c.onnx"}, False, {"file_name": "c.onnx", "subfolder": "a/b"}),
+        (["a/b/c.onnx"], {"subfolder": "a", "file_name": "b/c.onnx"}, False,
+         {"file_name": "c.onnx", "subfolder": "a/b"}),
         ([ONNX, "onnx/model.onnx"], {"subfolder": "a"}, True, {"subfolder": "a"}),
     ],
 )  # fmt: skip
@@ -156,7 +157,7 @@ PUBLISHED = [ONNX, "onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_O3.onn
 
 
 def test_a_repository_on_the_hub(hub, caplog):
-    hub.add("me/model", {path: b"x" for path in PUBLISHED})
+    hub.add("me/model", dict.fromkeys(PUBLISHED, b"x"))
     source = Source("me/model").pinned()
     assert files.candidates(source, "onnx") == ["onnx/model.onnx", "onnx/model_O3.onnx"]
     assert files.should_export(source, "onnx", {}, file_name=ONNX) == (False, {"file_name": ONNX, "subfolder": "onnx"})

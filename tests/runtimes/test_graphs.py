@@ -8,9 +8,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from tests.graphs import convert, handmade, one_layer, table
+from tests.graphs import convert, dense, handmade, table
 from tests.tolerances import BATCH, PACKED
-from transformers import AutoModel
 
 from fourfold.errors import FolderError, InputError, MissingExtraError, ShapeError
 from fourfold.modules import _runtime
@@ -31,7 +30,7 @@ def batch(rows, tokens):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return AutoModel.from_pretrained(one_layer("bert", tmp_path_factory.mktemp("bert")), dtype=torch.float32).eval()
+    return dense(tmp_path_factory.mktemp("bert"))[0].model
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +99,22 @@ def test_options_of_the_other_runtime_are_left_out_and_unknown_ones_refused(path
     assert open_graph(kind, paths[kind], "the graph", other).outputs == ("last_hidden_state",)
     with pytest.raises(InputError, match=r"'use_io_bindings'.*Did you mean 'use_io_binding'"):
         open_graph(kind, paths[kind], "the graph", {"use_io_bindings": True})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_compiled_is_kept_until_the_file_changes(paths, tmp_path, kind):
+    arrays, path = batch(3, 9), tmp_path / "model" / paths[kind].name
+    shutil.copytree(paths[kind].parent, path.parent)
+    plain = states(open_graph(kind, path, "the graph", EXACT), arrays)
+    for _ in range(2):
+        opened = open_graph(kind, path, "the graph", {**EXACT, "compile_cache": str(tmp_path / "kept")})
+        np.testing.assert_allclose(states(opened, arrays), plain, atol=PACKED)
+        kept = list((tmp_path / "kept").rglob("*"))
+        assert len([file for file in kept if file.is_file()]) == 1
+    if kind == "onnx":
+        handmade(path, {"input_ids": ["rows", "tokens"]})
+        opened = open_graph(kind, path, "the graph", {"compile_cache": str(tmp_path / "kept")})
+        np.testing.assert_allclose(states(opened, arrays), table()[arrays["input_ids"]], atol=PACKED)
 
 
 # -- onnxruntime -------------------------------------------------------------------------------------------------------

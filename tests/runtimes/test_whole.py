@@ -8,8 +8,11 @@ from fourfold.errors import FolderError, InputError
 from fourfold.runtimes.whole import DESCRIPTION_FILE, WholeGraph, Wholes
 from fourfold.store.source import Source
 
-PORTS = {"inputs": [{"name": "input_ids", "dtype": "int64", "axes": ["batch_size", "sequence_length"]}],
-         "outputs": [{"name": "sentence_embedding", "dtype": "float32", "axes": ["batch_size", 8]}], "width": 8}  # fmt: skip
+PORTS = {
+    "inputs": [{"name": "input_ids", "dtype": "int64", "axes": ["batch_size", "sequence_length"]}],
+    "outputs": [{"name": "sentence_embedding", "dtype": "float32", "axes": ["batch_size", 8]}],
+    "width": 8,
+}
 ONE = WholeGraph("whole.onnx", **PORTS)
 QUERY = WholeGraph("whole_query.onnx", "query", tokenizer="query_0_Table", special_tokens=False, pad_id=3, **PORTS)
 DOCUMENT = WholeGraph(

@@ -138,4 +138,3 @@ def _fuse(source: Path, target: Path) -> None:
     made = optimize_for_ort(onnx_ir.load(source))
     model = made[0] if isinstance(made, tuple) else made
     onnx_ir.save(model, target, external_data=f"{target.name}_data" if is_large(source) else None)
-

@@ -342,8 +342,8 @@ def to_float16(source: Path, target: Path) -> None:
         onnx.load(source), keep_io_types=True, disable_shape_infer=True,
         op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, "ScatterElements"],
     )  # fmt: skip
-    beside: dict[str, Any] = {"save_as_external_data": True, "location": f"{target.name}_data"} if is_large(source) else {}
-    onnx.save(model, target, **beside)
+    beside: dict[str, Any] = {"save_as_external_data": True, "location": f"{target.name}_data"}
+    onnx.save(model, target, **(beside if is_large(source) else {}))
 
 
 def _compress(source: Path, target: Path) -> None:

@@ -137,8 +137,8 @@ class BaseModel(Placement, Sharing, Adapters, Merging, Parts, Inputs, Processes,
             logger.warning("both model_name_or_path and modules are given; modules are ignored")
         if dtype == "fastest" and backend != "torch":
             raise InputError(
-                f"dtype='fastest' chooses among torch's data types, and backend={backend!r} has none; leave one out, or "
-                "ask fourfold tune what is fastest"
+                f"dtype='fastest' chooses among torch's data types, and backend={backend!r} has none; leave one out, "
+                "or ask fourfold tune what is fastest"
             )
         if dtype is not None and dtype != "fastest":
             model_kwargs = {**(model_kwargs or {}), "dtype": dtype}
