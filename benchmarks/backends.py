@@ -180,7 +180,7 @@ def main() -> None:
     pairs = sts(arguments.data / "stsb")
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        exported(model, scratch, texts[-300:])
+        exported(model, scratch, texts[-100:])
         file = scratch / "texts.json"
         sentences = [first for first, _, _ in pairs] + [second for _, second, _ in pairs]
         file.write_text(json.dumps({**chosen, "sts": sentences}), encoding="utf-8")
@@ -201,7 +201,7 @@ def main() -> None:
         (
             f"Made by `python {' '.join(sys.argv)}`: each contender in a process of its own, in turn, medians of "
             f"{arguments.rounds} rounds of {arguments.texts} texts a profile. all-MiniLM-L6-v2 on the CPU; int8 of "
-            "OpenVINO is calibrated with 300 other texts of the same file. Ratios are to the first row."
+            "OpenVINO is calibrated with 100 other texts of the same file. Ratios are to the first row."
         ),
         "\n".join(f"- {key}: {value}" for key, value in {**common.machine(), **versions}.items()),
         "\n".join(f"- float32 products, {name}: {rate:.0f} GFLOP/s" for name, rate in limits.items()),

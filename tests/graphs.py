@@ -136,7 +136,8 @@ def _name(module, feeds, outputs) -> str:
         config = getattr(part, "config", None)
         values = {**vars(part), **({} if config is None else vars(config))}
         plain = {key: value for key, value in values.items() if isinstance(value, (str, int, float, list))}
-        settings = {key: value for key, value in plain.items() if "name_or_path" not in key}
+        # Names of files, and what is set when a model is saved, are no part of the graph.
+        settings = {key: value for key, value in plain.items() if "name_or_path" not in key and key != "dtype"}
         parts += [name, type(part).__qualname__, named(settings)]
     digest = hashlib.sha256("\0".join(parts).encode())
     for name, tensor in module.state_dict().items():
@@ -183,6 +184,40 @@ def handmade(
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     return path
+
+
+def scoring(folder: Path, labels: int) -> None:
+    """Put a whole graph into a saved cross encoder: logits are quarters of sums of :func:`table`."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from fourfold.runtimes.whole import WholeGraph, Wholes
+    from fourfold.store.source import Source
+
+    constants = [numpy_helper.from_array(table(labels) / 4, "table")]
+    constants += [numpy_helper.from_array(np.array([axis]), f"axis {axis}") for axis in (1, 2)]
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["vectors"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "axis 2"], ["real"]),
+        helper.make_node("Mul", ["vectors", "real"], ["kept"]),
+        helper.make_node("ReduceSum", ["kept", "axis 1"], ["logits"], keepdims=0),
+        helper.make_node("Sigmoid", ["logits"], ["scores"]),
+    ]
+    inputs, names = ("input_ids", "attention_mask"), ("scores", "logits")
+    takes = [helper.make_tensor_value_info(name, TensorProto.INT64, ["rows", "tokens"]) for name in inputs]
+    gives = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", labels]) for name in names]
+    made = helper.make_model(
+        helper.make_graph(nodes, "scoring", takes, gives, constants), opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )  # fmt: skip
+    (folder / "onnx").mkdir(exist_ok=True)
+    onnx.save(made, folder / "onnx" / "whole.onnx")
+    graph = WholeGraph(
+        "whole.onnx", inputs=[{"name": name} for name in inputs], outputs=[{"name": name} for name in names],
+        width=labels,
+    )  # fmt: skip
+    Wholes("CrossEncoder", "onnx", [graph]).write(Source(str(folder)))
 
 
 def table(width: int = 32) -> np.ndarray:

@@ -203,7 +203,7 @@ DENSE_CALLS = {
     "prompt": lambda m: m.encode(TEXTS, prompt="the "),
     "prompt name": lambda m: m.encode(TEXTS, prompt_name="query"),
     "any task": lambda m: m.encode(TEXTS, task="query"),
-    "small": lambda m: m.encode(MANY, batch_size=1),
+    "small": lambda m: m.encode(TEXTS, batch_size=1),
     "normalised": lambda m: m.encode(TEXTS, normalize_embeddings=True),
     "stream": lambda m: np.stack([*m.encode_stream(iter(MANY), window=20, prompt="the ")]),
     "chunks": lambda m: np.concatenate([text.vectors for text in m.encode_chunks([LONG, "short"], size=40)]),
@@ -225,7 +225,7 @@ SPARSE_CALLS = {
     "task": lambda m: m.encode(TEXTS, task="document"),
     "prompt": lambda m: m.encode(TEXTS, prompt="the "),
     "active": lambda m: m.encode(TEXTS, max_active_dims=3),
-    "small": lambda m: m.encode(MANY, batch_size=1),
+    "small": lambda m: m.encode(TEXTS, batch_size=1),
 }
 
 
@@ -345,6 +345,23 @@ def test_an_activation_for_the_logits(encoders, models):
     np.testing.assert_allclose(cross.predict(PAIRS), 1 / (1 + np.exp(-logits)), atol=FORMULA_LARGE)
     with pytest.raises(InputError, match=r"position 1 .*NaN"):
         cross.predict(PAIRS, activation_fn=lambda rows: np.where(rows == logits[1], np.nan, rows))
+
+
+def test_several_labels(models, tmp_path):
+    models["cross"].save(str(tmp_path))
+    graphs.scoring(tmp_path, 3)
+    encoder = fourfold.load(tmp_path, backend="onnx")
+    ids = [models["cross"].tokenizer.backend_tokenizer.encode(*pair).ids for pair in PAIRS]
+    logits = np.stack([graphs.table(3)[row].sum(0) for row in ids]) / 4
+    scores = 1 / (1 + np.exp(-logits))
+    near(encoder.predict(PAIRS), scores)
+    near(encoder.predict(PAIRS[0]), scores[0])
+    near(encoder.predict(PAIRS, activation_fn=lambda rows: 2 * rows), 2 * logits, PACKED * 10)
+    shares = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    near(encoder.predict(PAIRS, apply_softmax=True), shares)
+    for sort in (encoder.rank, encoder.rank_passages):
+        with pytest.raises(InputError, match="rank needs a model with one label, this one has 3"):
+            sort("a", ["b"])
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,7 @@ def test_a_deep_copy_and_a_pickle_encode_alike(bert):
     ("options", "said"),
     [
         ({"transformer_task": "fill-masc"}, "transformer_task must be one of .* Did you mean 'fill-mask'"),
-        ({"backend": "onnx"}, "backend must be"),
+        ({"backend": "onyx"}, "backend must be one of .* Did you mean 'onnx'"),
         ({"modality_config": {"text": {"method": "forward"}}}, "module_output_name"),
         ({"modality_config": {"image": {"method": "forward"}}, "module_output_name": "x"}, "'method_output_name'"),
     ],

@@ -5,10 +5,12 @@ The graph does what the transformers model does and no more: pooling and all tha
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +71,18 @@ class Output:
         return name in self.fields
 
 
+class Scratch:
+    """A new folder, which is removed with the last object that holds this one.
+
+    Attributes:
+        name: Its path.
+    """
+
+    def __init__(self) -> None:
+        self.name = tempfile.mkdtemp(prefix="fourfold-export-")
+        weakref.finalize(self, shutil.rmtree, self.name, ignore_errors=True)
+
+
 class RuntimeModel(nn.Module):
     """A graph with the face of a transformers model.
 
@@ -95,7 +109,7 @@ class RuntimeModel(nn.Module):
         config: Any,
         task: str,
         options: Mapping[str, Any] | None = None,
-        owned: tempfile.TemporaryDirectory[str] | None = None,
+        owned: Scratch | None = None,
     ) -> None:
         super().__init__()
         self.kind, self.file, self.origin, self.task = kind, path, origin, task
@@ -113,6 +127,13 @@ class RuntimeModel(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self.graph = open_graph(self.kind, self.file, self.origin, self.options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RuntimeModel:
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        copied._owned = self._owned  # the file stays until both are gone
+        return copied
 
     def _named_output(self) -> str:
         wanted, known = OUTPUTS[self.task], self.graph.outputs
@@ -221,7 +242,7 @@ def load(kind: str, name: str, config: Any, task: str, given: Mapping[str, Any],
             f'with fourfold.load("{name}", backend="{kind}"), or export the model without whole'
         )
     for_torch = {key: value for key, value in given.items() if key not in (*_RUNTIME_KEYS, *_PLACE_KEYS)}
-    folder = tempfile.TemporaryDirectory(prefix="fourfold-export-")
+    folder = Scratch()
     path = Path(folder.name, KINDS[kind].file)
     model = _pretrained.model(name, config, {"dtype": torch.float32, **for_torch}, task)
     export_model(kind, model, task, path)
