@@ -35,13 +35,13 @@ def one_layer(architecture: str, folder: Path, head: str | None = None, **option
     return str(checkpoint(architecture, folder, head=head, **layers, **options))
 
 
-def dense(folder: Path, architecture: str = "bert", **pooling: Any) -> Any:
+def dense(folder: Path, architecture: str = "bert", mode: str = "mean", **pooling: Any) -> Any:
     """Return a dense model of one layer, whose weights float16 can hold."""
     from fourfold import SentenceTransformer
     from fourfold.modules import Normalize, Pooling, Transformer
 
     transformer = Transformer(one_layer(architecture, folder))
-    modules = [transformer, Pooling(transformer.get_embedding_dimension(), **pooling), Normalize()]
+    modules = [transformer, Pooling(transformer.get_embedding_dimension(), mode, **pooling), Normalize()]
     return SentenceTransformer(modules=modules, device="cpu").half().float()
 
 

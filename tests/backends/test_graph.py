@@ -185,6 +185,13 @@ def test_a_search_without_torch_finds_the_same(alone, folders, models, notes, tm
         np.testing.assert_allclose(scores, [hit.score for hit in hits], atol=10 * PACKED)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["dense", "sparse", "routed", "cross"])
+def test_graphs_are_taken_where_there_are_no_weights(folders, name, kind):
+    assert fourfold.load(folders / kind / name).backend == kind
+    assert fourfold.load(folders / "torch" / name).backend == ("static" if name == "routed" else "torch")
+
+
 def test_what_is_left_to_torch_says_so_where_it_is_missing(folders, monkeypatch):
     monkeypatch.setattr("fourfold.errors.installed", lambda package: package not in ("torch", "transformers"))
     with pytest.raises(MissingExtraError, match=r'pip install "fourfold\[torch\]"'):

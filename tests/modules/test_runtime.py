@@ -3,12 +3,15 @@
 import copy
 import gc
 
+import numpy as np
 import pytest
 import torch
 from tests.graphs import handmade, one_layer
+from tests.tolerances import PACKED
 
+from fourfold import SentenceTransformer
 from fourfold.errors import InputError
-from fourfold.modules import Transformer, _runtime
+from fourfold.modules import Pooling, Transformer, _runtime
 from fourfold.testing import ARCHITECTURES, tiny
 
 INPUTS = {"input_ids": ["rows", "tokens"], "attention_mask": ["rows", "tokens"]}
@@ -76,3 +79,16 @@ def test_what_a_graph_gives(tmp_path):
     with pytest.raises(InputError, match="takes texts alone, got pixel_values"):
         model(pixel_values=torch.zeros(1))
     assert (model.device, model.name_or_path) == (torch.device("cpu"), str(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("exported")
+def test_a_worker_runs_a_graph(tmp_path):
+    modules = [Transformer(one_layer("bert", tmp_path), backend="onnx"), Pooling(32)]
+    model = SentenceTransformer(modules=modules, device="cpu", backend="onnx")
+    texts = [f"{'the world of ' * (number % 17)}{number}" for number in range(40)]
+    pool = model.start_multi_process_pool(["cpu"])
+    try:
+        np.testing.assert_allclose(model.encode(texts, pool=pool, chunk_size=7), model.encode(texts), atol=PACKED)
+    finally:
+        model.stop_multi_process_pool(pool)

@@ -1,8 +1,9 @@
-"""Models on ONNX and OpenVINO are what the older library's are on torch: calls, folders, copies, refusals."""
+"""Models on ONNX and OpenVINO give the numbers of the older library's torch, from folders as they are published."""
 
 import copy
 import pickle
 import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,26 @@ from fourfold.testing import tiny_folder
 pytestmark = pytest.mark.usefixtures("traced_once")
 
 VARIED = [f"{'the world of ' * (number % 17)}{number}" for number in range(40)]
+PAIRS = [("the query", "a document"), ("the query", "the long text of the world " * 5), ("", ""), ("short", "x")]
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """A model's folder with its weights, and one with graphs."""
+def graph_folders(tmp_path_factory):
+    """Return a function that gives a model's folder with its weights, and one with graphs, for a way to make it."""
     root = tmp_path_factory.mktemp("models")
-    return graphs.published(graphs.dense(root / "checkpoint"), root)
+
+    @cache
+    def folders(make, *arguments):
+        place = root / "-".join((make.__name__, *arguments))
+        return graphs.published(make(place / "checkpoint", *arguments), place)
+
+    return folders
+
+
+@pytest.fixture(scope="module")
+def folders(graph_folders):
+    """A model's folder with its weights, and one with graphs."""
+    return graph_folders(graphs.dense)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -42,6 +56,68 @@ def model(request, folders):
 def theirs(st, folders):
     return st.SentenceTransformer(str(folders[0]), device="cpu")
 
+
+# -- the same numbers --------------------------------------------------------------------------------------------------
+
+MODES = {
+    "bert": "mean", "roberta": "mean", "xlm_roberta": "mean", "distilbert": "cls", "mpnet": "mean",
+    "modernbert": "mean", "deberta_v2": "mean", "qwen3": "lasttoken", "t5": "mean",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("architecture", MODES)
+def test_vectors_equal(st, graph_folders, architecture, kind):
+    plain, exported = graph_folders(graphs.dense, architecture, MODES[architecture])
+    wanted = st.SentenceTransformer(str(plain), device="cpu").encode(TEXTS + VARIED)
+    ours = load(SentenceTransformer, exported, kind)
+    np.testing.assert_allclose(ours.encode(TEXTS + VARIED), wanted, atol=PACKED)
+    # vectors that are all alike would equal each other whatever was wrong
+    assert (wanted @ wanted.T).min() < 0.999
+    graph = ours[0].model.graph
+    segments = ["token_type_ids"] * (architecture == "bert")
+    assert sorted(graph.inputs) == sorted(["input_ids", "attention_mask", *segments])
+    assert set(graph.inputs.values()) == {(None, None)}
+    assert "last_hidden_state" in graph.outputs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sparse_rows_equal(st, graph_folders, kind):
+    plain, exported = graph_folders(graphs.sparse)
+    wanted = st.SparseEncoder(str(plain), device="cpu").encode(TEXTS)
+    ours = load(SparseEncoder, exported, kind)
+    np.testing.assert_allclose(ours.encode(TEXTS).to_dense(), wanted.to_dense(), atol=PACKED)
+    assert "logits" in ours[0].model.graph.outputs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_equal(st, graph_folders, kind):
+    plain, exported = graph_folders(graphs.cross)
+    wanted = st.CrossEncoder(str(plain), device="cpu").predict(PAIRS)
+    ours = load(CrossEncoder, exported, kind)
+    np.testing.assert_allclose(ours.predict(PAIRS), wanted, atol=PACKED)
+    assert "logits" in ours[0].model.graph.outputs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_language_model_scores_by_its_last_position(tmp_path, kind):
+    graphs.generative(tmp_path / "checkpoint", 20).save(str(tmp_path / "model"))
+    (tmp_path / "model" / "model.safetensors").unlink()
+    inputs = {name: ["rows", "tokens"] for name in ("input_ids", "attention_mask", "position_ids")}
+    graphs.convert(graphs.handmade(tmp_path / "model" / "onnx" / "model.onnx", inputs, output="logits"))
+    model = load(CrossEncoder, tmp_path / "model", kind)
+    tokenizer = model.tokenizer
+    wanted = [graphs.table()[tokenizer.sep_token_id, 20] + len(tokenizer(*pair).input_ids) for pair in PAIRS]
+    got = model.predict(PAIRS, activation_fn=torch.nn.Identity())
+    np.testing.assert_allclose(got, wanted, rtol=PACKED)
+
+
+def test_layers_that_stay_in_float32_are_for_torch(graph_folders):
+    with pytest.raises(ValueError, match="needs backend='torch'"):
+        load(CrossEncoder, graph_folders(graphs.cross)[1], "onnx").set_keep_in_fp32_modules(["0.model.classifier"])
+
+
+# -- every way of calling ----------------------------------------------------------------------------------------------
 
 CALLS = {
     "queries": lambda m: m.encode_query(TEXTS, prompt="the "),
@@ -74,6 +150,7 @@ def test_what_a_model_says_of_itself(model, theirs):
     assert model.get_sentence_embedding_dimension() == theirs.get_sentence_embedding_dimension()
     assert model.max_seq_length == theirs.max_seq_length
     assert list(model.parameters()) == []
+    assert (model.backend, model.get_backend()) == (model[0].backend, model[0].model.kind)
     assert not model[0].packed
     assert model.half().encode("a text").dtype == np.float32
     assert model.transformers_model is model[0].model
@@ -262,7 +339,7 @@ def test_a_graph_for_another_task(other):
             load(SentenceTransformer, folder, kind)
 
 
-# -- copies and processes ----------------------------------------------------------------------------------------------
+# -- copies ------------------------------------------------------------------------------------------------------------
 
 
 def test_copies_run(model):
@@ -270,16 +347,6 @@ def test_copies_run(model):
     for copied in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         np.testing.assert_array_equal(copied.encode(TEXTS), wanted)
         assert copied.backend == model.backend
-
-
-@pytest.mark.slow
-def test_a_worker_runs_a_graph(folders, theirs):
-    model = load(SentenceTransformer, folders[1], "onnx")
-    pool = model.start_multi_process_pool(["cpu"])
-    try:
-        np.testing.assert_allclose(model.encode(VARIED, pool=pool, chunk_size=7), theirs.encode(VARIED), atol=PACKED)
-    finally:
-        model.stop_multi_process_pool(pool)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
