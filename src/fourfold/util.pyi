@@ -5,7 +5,6 @@ from fourfold.compat.classes import import_module_class as import_module_class
 from fourfold.compat.decorators import save_to_hub_args_decorator as save_to_hub_args_decorator
 from fourfold.compat.environment import check_package_availability as check_package_availability
 from fourfold.compat.environment import check_version_requirements as check_version_requirements
-from fourfold.compat.environment import disable_datasets_caching as disable_datasets_caching
 from fourfold.compat.environment import get_device_name as get_device_name
 from fourfold.compat.environment import is_accelerate_available as is_accelerate_available
 from fourfold.compat.environment import is_datasets_available as is_datasets_available
@@ -13,6 +12,7 @@ from fourfold.compat.environment import is_training_available as is_training_ava
 from fourfold.compat.files import ORIGINAL_TRANSFORMER_MODELS as ORIGINAL_TRANSFORMER_MODELS
 from fourfold.compat.files import append_to_last_row as append_to_last_row
 from fourfold.compat.files import http_get as http_get
+from fourfold.exporting.calibration import disable_datasets_caching as disable_datasets_caching
 from fourfold.logs import LoggingHandler as LoggingHandler
 from fourfold.logs import disable_logging as disable_logging
 from fourfold.logs import disabled_tqdm as disabled_tqdm

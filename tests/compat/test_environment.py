@@ -10,9 +10,9 @@ from fourfold.compat import environment
 from fourfold.compat.environment import (
     check_package_availability,
     check_version_requirements,
-    disable_datasets_caching,
     get_installed_version,
 )
+from fourfold.exporting.calibration import disable_datasets_caching
 
 
 def test_versions():

@@ -159,8 +159,9 @@ def test_a_dynamic_quantisation_of_ones_own(models, place):
 # -- quantised by OpenVINO ---------------------------------------------------------------------------------------------
 
 
-def test_static_quantisation_without_a_data_set_takes_texts_of_our_own(models, original, place, caplog):
+def test_static_quantisation_without_a_data_set_takes_texts_of_our_own(models, original, place, caplog, capsys):
     STATIC(models["openvino"], None, str(place))
+    assert capsys.readouterr().out == ""
     assert added(place, "openvino") == [f"openvino_model_qint8_quantized.{end}" for end in ("bin", "xml")]
     assert "nyu-mll/glue" in caplog.text
     got = load(place, "openvino", file_name="openvino_model_qint8_quantized.xml").encode(TEXTS)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from fourfold.ops.processes import get_rank as get_rank
@@ -81,17 +80,3 @@ def is_datasets_available() -> bool:
 def is_training_available() -> bool:
     """Whether both accelerate and datasets are installed."""
     return is_accelerate_available() and is_datasets_available()
-
-
-@contextmanager
-def disable_datasets_caching() -> Iterator[None]:
-    """Let ``datasets`` keep nothing in its cache inside the block."""
-    import datasets
-
-    before = datasets.is_caching_enabled()
-    datasets.disable_caching()
-    try:
-        yield
-    finally:
-        if before:
-            datasets.enable_caching()

@@ -24,10 +24,11 @@ OLD = "sentence_transformers"
 HOMES = {
     "compat.classes": "import_from_string import_module_class",
     "compat.decorators": "save_to_hub_args_decorator",
-    "compat.environment": """check_package_availability check_version_requirements disable_datasets_caching
+    "compat.environment": """check_package_availability check_version_requirements
         get_device_name get_installed_version is_accelerate_available is_datasets_available is_training_available""",
     "compat.files": "ORIGINAL_TRANSFORMER_MODELS append_to_last_row http_get",
     "compat.paths": "DEPRECATED_MODULE_PATHS",
+    "exporting.calibration": "disable_datasets_caching",
     "exporting.contract": """_save_pretrained_wrapper backend_should_export backend_warn_to_save load_onnx_model
         load_openvino_model save_or_push_to_hub_model""",
     "families._adapters": "PeftAdapterMixin=Adapters",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from fourfold.store.tokenizer import SavedTokenizer
 from fourfold.text.inputs import check_texts
 from fourfold.text.tokenizer import FastTokenizer
 
+logger = logging.getLogger(__name__)
+
+# What models are usually calibrated with: name, configuration, split and column.
+_DATASET = ("nyu-mll/glue", "sst2", "train", "sentence")
 # Longer texts show no other numbers, and each is run through the whole model.
 LONGEST = 384
 _ROWS = 8
@@ -36,6 +42,52 @@ def texts(given: Sequence[str] | None) -> list[str]:
     if not found:
         raise InputError("texts must hold at least one text to calibrate with")
     return found
+
+
+def samples(dataset: tuple[str, str, str, str] | None, most: int | None) -> list[str]:
+    """Return texts of a data set to calibrate with.
+
+    Args:
+        dataset: Its name, configuration, split and column; None is the usual one, and where that cannot be had, the
+            texts that come with fourfold.
+        most: How many; None is all.
+
+    Raises:
+        InputError: If the data set that is named cannot be loaded, or has no such column.
+    """
+    from datasets import load_dataset
+
+    name, configuration, split, column = dataset or _DATASET
+    with disable_datasets_caching():
+        try:
+            rows = load_dataset(name, configuration, split=split)
+        except Exception as error:
+            if dataset is not None:
+                raise InputError(f"the data set {name!r} cannot be loaded: {error}") from error
+            logger.warning(
+                "the data set %s, which is usual to calibrate with, cannot be loaded (%s); texts that come with "
+                "fourfold are taken",
+                name, type(error).__name__,
+            )  # fmt: skip
+            return texts(None)[:most]
+    if column not in rows.column_names:
+        raise InputError(f"column_name: {name} has the columns {', '.join(rows.column_names)}, not {column!r}")
+    chosen = rows.shuffle(seed=42)
+    return [str(text) for text in chosen.select(range(min(most or len(chosen), len(chosen))))[column]]
+
+
+@contextlib.contextmanager
+def disable_datasets_caching() -> Iterator[None]:
+    """Let ``datasets`` keep nothing in its cache inside the block."""
+    import datasets
+
+    before = datasets.is_caching_enabled()
+    datasets.disable_caching()
+    try:
+        yield
+    finally:
+        if before:
+            datasets.enable_caching()
 
 
 def feeds(source: Source, path: Path, kind: str, samples: Sequence[str]) -> list[dict[str, NDArray[Any]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,7 @@ from fourfold.exporting.publish import graph_of, write
 from fourfold.runtimes import open_graph
 from fourfold.runtimes.export import is_large
 from fourfold.runtimes.feeds import fed
-
-logger = logging.getLogger(__name__)
+from fourfold.runtimes.openvino import the_core
 
 PRECISIONS = ("float32", "float16", "int8")
 
@@ -136,8 +136,6 @@ _STATIC = {
     "bits": 8, "sym": False, "num_samples": None, "fast_bias_correction": True, "smooth_quant_alpha": None,
     "overflow_fix": None, "ignored_scope": None, "model_type": "transformer",
 }  # fmt: skip
-_DEFAULT_DATASET = ("nyu-mll/glue", "sst2", "train", "sentence")
-_USUAL_SAMPLES = 300
 
 
 def export_static_quantized_openvino_model(
@@ -183,7 +181,7 @@ def export_static_quantized_openvino_model(
             "dataset_name, dataset_config_name, dataset_split and column_name must be given together, or none of them"
         )
     require("datasets", "train", "calibrating with a data set")
-    texts = _samples(None if dataset_name is None else dataset, config["num_samples"])  # type: ignore[arg-type]
+    texts = calibration.samples(None if dataset_name is None else dataset, config["num_samples"])  # type: ignore[arg-type]
     tokenizer = model.tokenizer
     longest = min(calibration.LONGEST, model.max_seq_length or calibration.LONGEST)
     encoded = [tokenizer(text, truncation=True, max_length=longest, return_tensors="np") for text in texts]
@@ -211,41 +209,6 @@ def _static(given: Any) -> dict[str, Any]:
     return {**_STATIC, **values}
 
 
-def _samples(dataset: tuple[str, str, str, str] | None, most: int | None) -> list[str]:
-    from datasets import load_dataset
-
-    name, configuration, split, column = dataset or _DEFAULT_DATASET
-    with _caching_off():
-        try:
-            rows = load_dataset(name, configuration, split=split)
-        except Exception as error:
-            if dataset is not None:
-                raise InputError(f"the data set {name!r} cannot be loaded: {error}") from error
-            logger.warning(
-                "the data set %s, which is usual to calibrate with, cannot be loaded (%s); texts that come with "
-                "fourfold are taken",
-                name, type(error).__name__,
-            )  # fmt: skip
-            return calibration.texts(None)[:most]
-    if column not in rows.column_names:
-        raise InputError(f"column_name: {name} has the columns {', '.join(rows.column_names)}, not {column!r}")
-    chosen = rows.shuffle(seed=42)
-    return [str(text) for text in chosen.select(range(min(most or len(chosen), len(chosen))))[column]]
-
-
-@contextlib.contextmanager
-def _caching_off() -> Iterator[None]:
-    import datasets
-
-    before = datasets.is_caching_enabled()
-    datasets.disable_caching()
-    try:
-        yield
-    finally:
-        if before:
-            datasets.enable_caching()
-
-
 def quantize_static(
     source: Path, target: Path, feeds: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | None = None
 ) -> None:
@@ -271,16 +234,16 @@ def quantize_static(
     scope = settings["ignored_scope"]
     if isinstance(scope, Mapping):
         scope = nncf.IgnoredScope(**scope)
-    core = openvino.Core()
-    model = core.read_model(source)
+    model = the_core().read_model(source)
     # Of a compiled copy what is fed is derived as it will be when the graph runs.
     graph = open_graph("openvino", source, str(source), {})
     complete = [fed(graph, feed) for feed in feeds]
     preset = nncf.QuantizationPreset.PERFORMANCE if settings["sym"] else nncf.QuantizationPreset.MIXED
-    with silenced("nncf"):
+    # Its bars are printed where a program's output belongs.
+    with silenced("nncf"), contextlib.redirect_stdout(sys.stderr):
         smaller = nncf.quantize(
             model, nncf.Dataset(complete), model_type=nncf.ModelType.TRANSFORMER, preset=preset,
-            subset_size=min(settings["num_samples"] or len(complete), len(complete)) or _USUAL_SAMPLES,
+            subset_size=min(settings["num_samples"] or len(complete), len(complete)),
             fast_bias_correction=settings["fast_bias_correction"], ignored_scope=scope, advanced_parameters=advanced,
         )  # fmt: skip
     openvino.save_model(smaller, target, compress_to_fp16=False)
@@ -349,4 +312,4 @@ def to_float16(source: Path, target: Path) -> None:
 def _compress(source: Path, target: Path) -> None:
     import openvino
 
-    openvino.save_model(openvino.Core().read_model(source), target, compress_to_fp16=True)
+    openvino.save_model(the_core().read_model(source), target, compress_to_fp16=True)

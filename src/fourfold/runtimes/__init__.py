@@ -22,7 +22,6 @@ class Kind:
         package: Import name of the runtime.
         file: Name of the plain graph.
         pattern: What its files match, anywhere in a model's folder.
-        kept: Name of the files beside a graph that belong to it, given its name.
     """
 
     name: str
@@ -48,12 +47,10 @@ class Graph(Protocol):
     Attributes:
         inputs: Its inputs by name, each with its shape; an axis that may have any length is None.
         outputs: Names of its outputs.
-        device: Where it runs, by torch's name of the device: ``cpu``, ``cuda:0``.
     """
 
     inputs: dict[str, tuple[int | None, ...]]
     outputs: tuple[str, ...]
-    device: str
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return the outputs by name for inputs by name."""

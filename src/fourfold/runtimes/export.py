@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fourfold.errors import FourfoldError, InputError, require
+from fourfold.runtimes.openvino import the_core
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -84,7 +85,7 @@ def convert(onnx_file: Path, path: Path) -> None:
     import openvino
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(openvino.Core().read_model(onnx_file), path, compress_to_fp16=False)
+    openvino.save_model(the_core().read_model(onnx_file), path, compress_to_fp16=False)
 
 
 @contextlib.contextmanager

@@ -16,14 +16,11 @@ from fourfold.store.machine import processor
 
 OPTIONS = ("provider", "provider_options", "session_options", "use_io_binding", "threads", "compile_cache")
 
-# What onnxruntime calls its own way to run on a device, and torch the device.
-_DEVICES = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "cuda", "ROCMExecutionProvider": "cuda"}
-
 
 class OnnxGraph:
     """A session of onnxruntime; see :class:`fourfold.runtimes.Graph`."""
 
-    def __init__(self, session: Any, origin: str, *, device: str, binds: bool) -> None:
+    def __init__(self, session: Any, origin: str, *, binds: bool) -> None:
         import onnxruntime
 
         self._session = session
@@ -31,7 +28,6 @@ class OnnxGraph:
         self._quiet.log_severity_level = 4  # what fails is raised, and need not be printed, too
         self._origin = origin
         self._binds = binds
-        self.device = device
         self.inputs = {
             entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
             for entry in session.get_inputs()
@@ -120,8 +116,7 @@ def open_onnx(
         raise FolderError(f"{origin} cannot be opened by onnxruntime: {one_line(error)}. {_advice(error)}") from None
     if making and kept is not None:
         Path(f"{kept}.{os.getpid()}").replace(kept)
-    used = session.get_providers()[0]
-    return OnnxGraph(session, origin, device=_device(used, provider_options), binds=bool(use_io_binding))
+    return OnnxGraph(session, origin, binds=bool(use_io_binding))
 
 
 def _kept(path: Path, folder: Path, provider: str, version: str) -> Path | None:
@@ -131,11 +126,6 @@ def _kept(path: Path, folder: Path, provider: str, version: str) -> Path | None:
     seen = path.stat()
     what = (str(path.resolve()), seen.st_size, seen.st_mtime_ns, provider, version, processor()[0])
     return folder / f"{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.onnx"
-
-
-def _device(provider: str, options: Mapping[str, Any] | None) -> str:
-    kind = _DEVICES.get(provider, "cpu")
-    return kind if kind == "cpu" else f"{kind}:{(options or {}).get('device_id', 0)}"
 
 
 def _advice(error: Exception) -> str:

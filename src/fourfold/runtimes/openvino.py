@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,6 @@ OPTIONS = ("ov_config", "device", "threads", "compile_cache")
 
 class OpenVinoGraph:
     """A compiled model of OpenVINO; see :class:`fourfold.runtimes.Graph`."""
-
-    device = "cpu"
 
     def __init__(self, compiled: Any, origin: str) -> None:
         self._compiled = compiled
@@ -54,6 +53,19 @@ class OpenVinoGraph:
         return {name: found[place] for place, names in enumerate(self._names) for name in names}
 
 
+@cache
+def the_core() -> Any:
+    """Return OpenVINO's entrance, one for all graphs of the process and kept until it ends.
+
+    With its CPU device comes a stack for signal handlers, which is put in the place of the thread's own and freed with
+    it. Of two that end in the order in which they began, the second puts back the freed stack of the first, and the
+    next signal, such as Ctrl-C, kills the process without a word.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def open_openvino(
     path: Path,
     origin: str,
@@ -80,14 +92,12 @@ def open_openvino(
         FolderError: If the file cannot be read.
     """
     require("openvino", "openvino", f"the OpenVINO model {origin}")
-    import openvino
-
     config = {"PERFORMANCE_HINT": "LATENCY", **read_config(ov_config)}
     if threads is not None:
         config.setdefault("INFERENCE_NUM_THREADS", threads)
     if compile_cache is not None:
         config.setdefault("CACHE_DIR", str(compile_cache))
-    core = openvino.Core()
+    core = the_core()
     try:
         model = core.read_model(path)
     except Exception as error:
