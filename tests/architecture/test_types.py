@@ -83,9 +83,8 @@ def test_a_type_checker_knows_the_results(tmp_path):
     path = tmp_path / "calls.py"
     path.write_text(HEAD + "\n".join(f"reveal_type({call})" for call in CALLS) + "\nreveal_type(Own().encode(1))\n")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--cache-dir", tmp_path / "cache", "--config-file", "", path],
-        capture_output=True, text=True, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+        [sys.executable, "-m", "mypy", path], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith(str(path)) or "calls.py" in line]
     errors = [line for line in lines if ": error:" in line]
     assert not errors, "\n".join(errors)

@@ -24,7 +24,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support import wordpiece
+from tests.support import runs, wordpiece
 
 from fourfold import CrossEncoder, SentenceTransformer, SparseEncoder
 from fourfold.errors import FourfoldError
@@ -179,6 +179,7 @@ CASES = {
     "static": 700, "router": 400, "words": 350, "bag": 200, "bert": 350, "weights": 250, "units": 350, "splade": 250,
     "classifier": 250, "checkpoint_alone": 150, "answering": 200,
 }  # fmt: skip
+CASES = {name: runs(count) for name, count in CASES.items()}
 FAMILIES = {f.__name__: SparseEncoder for f in SPARSE} | {f.__name__: CrossEncoder for f in CROSS}
 
 
