@@ -242,6 +242,15 @@ def test_every_call_of_a_sparse_encoder(encoders, models, model, name):
     near(SPARSE_CALLS[name](encoders[model]), SPARSE_CALLS[name](models[model]))
 
 
+def test_each_text_may_state_its_route(encoders, models):
+    rows = [{("query", "document")[place % 2]: text} for place, text in enumerate(TEXTS)]
+    near(encoders["routed"].encode(rows).dense(), models["routed"].encode(rows))
+    found = [row.dense() for row in encoders["routed"].encode_stream(iter(rows), window=3)]
+    near(np.concatenate(found), models["routed"].encode(rows))
+    with pytest.raises(InputError, match="inputs that state their task do so all"):
+        encoders["routed"].encode([*rows, "a text"])
+
+
 def test_a_sparse_stream(encoders, models):
     for task in ("query", "document"):
         call = {"task": task, "max_active_dims": 2}

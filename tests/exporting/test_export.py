@@ -16,6 +16,7 @@ from tests.tolerances import PACKED
 
 import fourfold
 from fourfold import SentenceTransformer, SparseEncoder
+from fourfold.cli._folder import describe
 from fourfold.errors import FolderError, InputError, MissingExtraError
 from fourfold.exporting import calibration
 from fourfold.modules import CNN, Dense, Pooling, Router, WordEmbeddings
@@ -338,6 +339,17 @@ def test_arguments_that_are_refused(models, tmp_path, arguments, said):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
+def test_a_load_exports_in_float32(models, tmp_path, key):
+    models("dense").save(tmp_path)
+    for given in (torch.float32, "auto"):
+        loaded = SentenceTransformer(str(tmp_path), device="cpu", backend="onnx", model_kwargs={key: given})
+        assert loaded.encode(TEXTS).dtype == np.float32
+    given = "bfloat16" if key == "dtype" else torch.bfloat16
+    with pytest.raises(FolderError, match=r"dtype must be float32 or float16 .* got .*bfloat16"):
+        SentenceTransformer(str(tmp_path), device="cpu", backend="onnx", model_kwargs={key: given})
+
+
 def test_only_models_on_torch_are_exported(models, tmp_path):
     fourfold.export(models("dense"), tmp_path / "model")
     loaded = SentenceTransformer(str(tmp_path / "model"), device="cpu", backend="onnx")
@@ -356,7 +368,9 @@ def test_a_runtime_that_is_not_installed(models, tmp_path, monkeypatch, kind):
 
 def test_whole_graphs_are_for_fourfolds_own_loader(exported):
     folder = str(Path(exported("dense", "onnx")))
-    with pytest.raises(FolderError, match=r"holds whole graphs \(onnx/whole\.json\).*fourfold\.load\("):
-        SentenceTransformer(folder, device="cpu", backend="onnx")
+    for kind in KINDS:
+        with pytest.raises(FolderError, match=r"holds whole graphs \(onnx/whole\.json\).*fourfold\.load\("):
+            SentenceTransformer(folder, device="cpu", backend=kind)
+    assert describe(folder)["backends"] == ["onnx"]
     with pytest.raises(InputError, match="are those of a SentenceTransformer, not of a CrossEncoder"):
         fourfold.load(folder, backend="onnx", family="cross")

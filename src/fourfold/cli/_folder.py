@@ -263,12 +263,13 @@ def _tensors(file: Path, origin: str) -> Iterator[tuple[str, list[int]]]:
 
 def _backends(source: Source, entries: list[ModuleEntry] | None, parts: list[Part]) -> list[str]:
     from fourfold.backends.static import StaticBackend
+    from fourfold.families.load import has_weights
     from fourfold.modules import registry
 
     names = []
     if entries is not None and StaticBackend.fits(source):
         names.append("static")
-    if all(part.name in registry for top in parts for part in top.all()):
+    if all(part.name in registry for top in parts for part in top.all()) and has_weights(source):
         names.append("torch")
     here = replace(source, offline=True)
     return names + [kind for kind in KINDS if candidates(here, kind) or here.at(kind).file(DESCRIPTION_FILE)]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fourfold.errors import FolderError, InputError, did_you_mean, require
+from fourfold.errors import InputError, did_you_mean, require
 from fourfold.exporting import calibration, quantize
 from fourfold.exporting.whole import export_wholes, plain
 from fourfold.modules import _runtime
@@ -71,7 +71,7 @@ def export(
         if whole:
             made = export_wholes(model, format, place)
             made.write(Source(str(place)))
-        _reduce(place, format, precision, texts, model)
+        _reduce(place, format, precision, texts)
 
 
 def model_of(name: str, family: str | None = None) -> Any:
@@ -86,7 +86,7 @@ def model_of(name: str, family: str | None = None) -> Any:
     return family_class(name, family)(name, device="cpu")
 
 
-def _reduce(place: Path, kind: str, precision: str, texts: Sequence[str] | None, model: Any) -> None:
+def _reduce(place: Path, kind: str, precision: str, texts: Sequence[str] | None) -> None:
     """Replace the graphs of a new folder by those of another precision."""
     if precision == "float32":
         return
@@ -148,8 +148,6 @@ def _replaced(model: nn.Module, kind: str, by: str) -> Iterator[None]:
                 _runtime.export_model(kind, backbone, module.transformer_task, path)
                 module.model = _runtime.RuntimeModel(kind, path, "the export", backbone.config, module.transformer_task)
             yield
-        except OSError as error:
-            raise FolderError(f"the export cannot be written: {error}") from error
         finally:
             for module, before in zip(found, kept, strict=True):
                 module.model = before

@@ -15,13 +15,13 @@ from fourfold.backends.graph import GraphBackend
 from fourfold.containers import Terms
 from fourfold.engine.collect import RowSink, TermsSink, numpy_rows
 from fourfold.engine.plan import Budget, windows
-from fourfold.engine.run import LocalRunner, run, stream
+from fourfold.engine.run import LocalRunner, read_windows, run, stream
 from fourfold.errors import InputError, check_positive
 from fourfold.families._dense_encoder import DirectDenseEncoder
-from fourfold.families._encoder import Call, saved_settings
+from fourfold.families._encoder import Call
 from fourfold.families._ranking import Reader, best_first, check_ranks, check_scores, rank_passages
-from fourfold.families._sparse_encoder import TermsEncoder
-from fourfold.ops.terms import check_active, strongest
+from fourfold.families._sparse_encoder import DirectTermsEncoder
+from fourfold.ops.terms import strongest
 from fourfold.runtimes.whole import Wholes
 from fourfold.store.choices import Choice
 from fourfold.store.fingerprint import fingerprint
@@ -107,7 +107,7 @@ class GraphDenseEncoder(DirectDenseEncoder):
         return f"the vectors of single tokens, which the graph of {self.name} keeps to itself; load it on torch"
 
 
-class GraphTermsEncoder(TermsEncoder):
+class GraphTermsEncoder(DirectTermsEncoder):
     """A sparse model as a graph from ids to a weight for each term; arguments as for :class:`GraphDenseEncoder`."""
 
     def __init__(
@@ -117,18 +117,10 @@ class GraphTermsEncoder(TermsEncoder):
         *,
         tail: Tail | None = None,
         model_kwargs: Mapping[str, Any] | None = None,
-        prompts: dict[str, str] | None = None,
-        default_prompt_name: str | None = None,
-        similarity_fn_name: str | None = None,
-        max_active_dims: int | None = None,
+        **settings: Any,
     ) -> None:
-        config = saved_settings(
-            source, prompts=prompts, default_prompt_name=default_prompt_name, similarity_fn_name=similarity_fn_name
-        )
-        super().__init__(source, config)
+        super().__init__(source, **settings)
         self.backend = wholes.kind  # type: ignore[misc]
-        most = config.extra.get("max_active_dims") if max_active_dims is None else max_active_dims
-        self.max_active_dims = check_active(most)
         self._graphs = Graphs(source, wholes, model_kwargs, tail)
 
     def get_embedding_dimension(self) -> int:
@@ -147,13 +139,18 @@ class GraphTermsEncoder(TermsEncoder):
 
         return backend, LocalRunner(backend, budget, finish)
 
-    def _encode(self, items: list[Any], call: Call, most: int | None) -> Terms:
+    def _one_way(self, items: list[Any], call: Call, most: int | None) -> Terms:
         backend, runner = self._runner(call, most)
         sink = TermsSink(len(items), windows(len(items)))
         run(items, backend, sink, runner, progress=call.progress)
         return sink.result()
 
     def _stream(self, inputs: Iterable[Any], call: Call, most: int | None, window: int) -> Generator[Terms, None, None]:
+        if self._graphs.wholes.routes and call.task is None:
+            # Each text may state a route of its own: a window is run route by route.
+            for items in read_windows(inputs, window):
+                yield from self._encode(items, call, most).each()
+            return
         backend, runner = self._runner(call, most)
         parts = stream(
             inputs, backend, runner, lambda count: TermsSink(count, windows(count)), window=window,

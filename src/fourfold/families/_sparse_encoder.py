@@ -163,10 +163,16 @@ class TermsEncoder(Encoder):
         return sparsity(as_terms(embeddings, argument="embeddings"))
 
 
-class StaticTermsEncoder(TermsEncoder):
-    """A model whose queries are looked up, in numpy; torch is loaded for what takes another route, if anything does."""
+class DirectTermsEncoder(TermsEncoder):
+    """A model that runs without torch, route by route.
 
-    backend: ClassVar[str] = "static"
+    Args:
+        source: The model's folder.
+        prompts: Prompts by name, beside the folder's.
+        default_prompt_name: The prompt used when a call names none.
+        similarity_fn_name: How rows are compared.
+        max_active_dims: How many weights of a text are kept.
+    """
 
     def __init__(
         self,
@@ -183,6 +189,29 @@ class StaticTermsEncoder(TermsEncoder):
         super().__init__(source, config)
         most = config.extra.get("max_active_dims") if max_active_dims is None else max_active_dims
         self.max_active_dims = check_active(most)
+
+    @abstractmethod
+    def _one_way(self, items: list[Any], call: Call, most: int | None) -> Terms:
+        """Return the rows of texts that take one route, that of the call's task."""
+
+    def _encode(self, items: list[Any], call: Call, most: int | None) -> Terms:
+        tasks = stated_tasks(items) if call.task is None else None
+        if tasks is None:
+            return self._one_way(items, call, most)
+        parts, places = [], []
+        for task, rows, some in by_task(items, tasks):
+            parts.append(self._one_way(some, replace(call, task=task), most))
+            places.append(rows)
+        return Terms.joined(parts).take(np.argsort(np.concatenate(places)))
+
+
+class StaticTermsEncoder(DirectTermsEncoder):
+    """A model whose queries are looked up, in numpy; torch is loaded for what takes another route, if anything does."""
+
+    backend: ClassVar[str] = "static"
+
+    def __init__(self, source: Source, **settings: Any) -> None:
+        super().__init__(source, **settings)
         self._tables: dict[str | None, Source | None] = {}
         self._opened: dict[Source, SparseStaticBackend] = {}
         queries = self._static("query")
@@ -221,16 +250,6 @@ class StaticTermsEncoder(TermsEncoder):
     def _whole(self) -> TorchTermsEncoder:
         require("torch", "torch", f"the part of {self.name} that is not looked up but computed")
         return TorchTermsEncoder(self._source)
-
-    def _encode(self, items: list[Any], call: Call, most: int | None) -> Terms:
-        tasks = stated_tasks(items) if call.task is None else None
-        if tasks is None:
-            return self._one_way(items, call, most)
-        parts, places = [], []
-        for task, rows, some in by_task(items, tasks):
-            parts.append(self._one_way(some, replace(call, task=task), most))
-            places.append(rows)
-        return Terms.joined(parts).take(np.argsort(np.concatenate(places)))
 
     def _one_way(self, items: list[Any], call: Call, most: int | None) -> Terms:
         static = self._static(call.task)

@@ -13,7 +13,7 @@ from fourfold.families._dense_encoder import DenseEncoder, StaticDenseEncoder, T
 from fourfold.runtimes import KINDS
 from fourfold.runtimes.whole import Wholes
 from fourfold.store.choices import recall
-from fourfold.store.manifest import MODULES_FILE, architectures, read_model_type
+from fourfold.store.manifest import MODULES_FILE, architectures, read_model_type, read_modules
 from fourfold.store.source import Source, locate
 from fourfold.store.weights import WEIGHTS_FILES
 
@@ -125,7 +125,7 @@ def _on_graphs(family: str, source: Source, backend: str, options: dict[str, Any
             return tuned_encoder(family, source, choice, options)
         if choice is not None and choice.backend == "torch":
             options.update(choice.options)
-        if choice is not None or _runs_on_torch(source):
+        if choice is not None or (installed("torch") and has_weights(source)):
             return None
         kinds = [name for name, kind in KINDS.items() if installed(kind.package)]
     else:
@@ -156,14 +156,21 @@ def _published(family: str, source: Source, kind: str, options: dict[str, Any]) 
     return graph_encoder(family, source, found[0], {**options, "model_kwargs": runtime}, found[1])
 
 
-def _runs_on_torch(source: Source) -> bool:
-    """Whether torch is here, and so are weights for it; of a repository on the hub that is taken for granted."""
-    if not installed("torch"):
-        return False
+def has_weights(source: Source) -> bool:
+    """Whether each checkpoint of a folder has weights for torch; of a repository on the hub that is taken for granted.
+
+    A folder of ``fourfold export`` holds the settings of its transformers alone.
+    """
     if not source.is_local:
         return True
-    graphs = any(source.at(kind).folder() is not None for kind in KINDS)
-    return not graphs or any(source.file(name) is not None for name in WEIGHTS_FILES)
+    places = [source, *(source.at(entry.path) for entry in read_modules(source) or [] if entry.path)]
+    routes = ((place, place.object("router_config.json").get("types")) for place in places)
+    places += [place.at(name) for place, types in routes if isinstance(types, dict) for name in types]
+    return all(
+        any(place.file(name) is not None for name in WEIGHTS_FILES)
+        for place in places
+        if "model_type" in place.object("config.json")
+    )
 
 
 def family_of(source: Source) -> str:

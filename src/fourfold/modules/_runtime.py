@@ -27,6 +27,7 @@ from fourfold.runtimes.export import export as export_graph
 from fourfold.runtimes.feeds import fed
 from fourfold.runtimes.whole import DESCRIPTION_FILE
 from fourfold.store.source import Source
+from fourfold.store.weights import WEIGHTS_FILES
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class RuntimeModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the outputs are: the CPU, or the device of the runtime's provider."""
+        """Where its outputs are: they are fetched from wherever the runtime runs."""
         return torch.device("cpu")
 
     @property
@@ -231,29 +232,48 @@ def load(kind: str, name: str, config: Any, task: str, given: Mapping[str, Any],
             "merge the adapter into the model, save that, and load what was saved"
         )
     options = {key: value for key, value in given.items() if key in _RUNTIME_KEYS}
-    export, kwargs = files.should_export(source, kind, _place(given, source), file_name=KINDS[kind].file, warn=warn)
+    # The source knows the module's own folder already.
+    place = {key: given[key] for key in _PLACE_KEYS if key in given}
+    export, kwargs = files.should_export(source, kind, place, file_name=KINDS[kind].file, warn=warn)
     if not export:
-        place = files.below(source, "/".join(p for p in (source.subfolder, kwargs.get("subfolder") or "") if p))
-        path = files.fetch(place, kwargs["file_name"])
-        return RuntimeModel(kind, path, place.pretty(kwargs["file_name"]), config, task, options)
-    if source.at(kind).file(DESCRIPTION_FILE) is not None:
-        raise InputError(
-            f"{source.pretty()} holds whole graphs ({kind}/{DESCRIPTION_FILE}) and no weights to export: open it "
-            f'with fourfold.load("{name}", backend="{kind}"), or export the model without whole'
-        )
-    for_torch = {key: value for key, value in given.items() if key not in (*_RUNTIME_KEYS, *_PLACE_KEYS)}
+        inside = files.below(source, "/".join(p for p in (source.subfolder, kwargs.get("subfolder") or "") if p))
+        path = files.fetch(inside, kwargs["file_name"])
+        return RuntimeModel(kind, path, inside.pretty(kwargs["file_name"]), config, task, options)
+    dtype = _exported_dtype(given)
+    _check_weights(source, name)
+    for_torch = {
+        key: value for key, value in given.items() if key not in (*_RUNTIME_KEYS, *_PLACE_KEYS, "dtype", "torch_dtype")
+    }
     folder = Scratch()
     path = Path(folder.name, KINDS[kind].file)
-    model = _pretrained.model(name, config, {"dtype": torch.float32, **for_torch}, task)
+    model = _pretrained.model(name, config, {**for_torch, "dtype": dtype}, task)
     export_model(kind, model, task, path)
     if warn:
         warn_to_save(name, source.is_local, kind)
     return RuntimeModel(kind, path, f"the {kind} export of {source.pretty()}", config, task, options, folder)
 
 
-def _place(given: Mapping[str, Any], source: Source) -> dict[str, Any]:
-    """Return the arguments that say which file is meant; the source knows the module's own folder already."""
-    return {key: given[key] for key in _PLACE_KEYS if key in given}
+def _exported_dtype(given: Mapping[str, Any]) -> torch.dtype:
+    """Return in which precision a load exports: float32 unless asked otherwise, whatever the weights are saved in."""
+    asked = given.get("dtype", given.get("torch_dtype"))
+    known = {None: torch.float32, "auto": torch.float32, "float32": torch.float32, "float16": torch.float16}
+    dtype = known.get(asked, asked)
+    if dtype not in known.values():
+        raise InputError(
+            f"model_kwargs: dtype must be float32 or float16 where a load exports the model, got {asked!r}; leave it "
+            "out, or export first with fourfold.export(model, folder, precision=) and load that"
+        )
+    return dtype
+
+
+def _check_weights(source: Source, name: str) -> None:
+    """Refuse a folder that holds whole graphs and nothing else to run."""
+    held = next((kind for kind in KINDS if source.at(kind).file(DESCRIPTION_FILE) is not None), None)
+    if held is not None and all(source.file(weights) is None for weights in WEIGHTS_FILES):
+        raise InputError(
+            f"{source.pretty()} holds whole graphs ({held}/{DESCRIPTION_FILE}) and no weights to export: open it "
+            f'with fourfold.load("{name}", backend="{held}"), or export the model without whole'
+        )
 
 
 def warn_to_save(name: str, is_local: bool, kind: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -176,9 +176,3 @@ def _are_named(ports: Any) -> bool:
 
 def _is_count(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def as_precision(graph: WholeGraph, precision: str, suffix: str) -> WholeGraph:
-    """Return the description of the same graph in another precision, whose file has a suffix."""
-    stem, dot, ending = graph.file.rpartition(".")
-    return replace(graph, file=f"{stem}_{suffix}{dot}{ending}", precision=precision)
