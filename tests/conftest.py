@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -8,6 +9,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes that tests start share the cores, too
 
 import pytest
 from hypothesis import settings
@@ -31,6 +34,13 @@ def _quiet_torch():
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
     logging.disable_progress_bar()
     yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _set_aside():
+    """Keep what is there before a file's tests out of the collections that training asks for at each start and end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

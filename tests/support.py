@@ -33,6 +33,11 @@ TEXTS = [
 ]
 
 
+thorough = pytest.mark.skipif(
+    not os.environ.get("FOURFOLD_THOROUGH"), reason="the same in another way; runs where FOURFOLD_THOROUGH is set"
+)
+
+
 def runs(count: int) -> int:
     """How often a test repeats what chance decides: a quarter of `count`, all of it where FOURFOLD_THOROUGH is set."""
     return count if os.environ.get("FOURFOLD_THOROUGH") else count // 4

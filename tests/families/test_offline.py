@@ -37,47 +37,79 @@ def run(code, **environment):
 
 
 LOAD = """
-import json
+import json, sys
 from fourfold import SentenceTransformer
-loading = time.monotonic()
-model = SentenceTransformer({name!r}, device="cpu", **{options!r})
-print(json.dumps([list(model.encode(["a", "b"]).shape), len(attempts), time.monotonic() - loading]))
+
+found = []
+for name, options in json.loads({cases!r}):
+    attempts.clear()
+    loading = time.monotonic()
+    try:
+        model = SentenceTransformer(name, device="cpu", **options)
+        found.append([list(model.encode(["a", "b"]).shape), len(attempts), time.monotonic() - loading])
+    except OSError as error:
+        found.append(str(error))
+print(json.dumps(found))
 """
 
 
+def loaded(cases, **environment):
+    """Return the shape of two vectors, the number of requests and the seconds of each load, or its error."""
+    return run(LOAD.format(cases=json.dumps(cases)), **environment)
+
+
+# Models of a cache, by whether nobody may be asked.
+CACHED = {
+    True: [("bert", {}), ("static", {"revision": COMMIT})],
+    False: [("bert", {}), ("bert", {"revision": COMMIT}), ("static", {})],
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What one process makes of all models that need nothing of its environment."""
+    home = tmp_path_factory.mktemp("offline")
+    cases = {("folder", name): (str(tiny_folder("dense", name)), {}) for name in ("bert", "static")}
+    for only in (True, False):
+        for place, (name, options) in enumerate(CACHED[only]):
+            cache = hub_cache(home / f"{only}-{place}", "sentence-transformers/tiny", tiny_folder("dense", name))
+            cases[only, place] = ("tiny", {**options, "cache_folder": str(cache), "local_files_only": only})
+    cases["nowhere"] = ("somebody/some-model", {})
+    found = loaded(list(cases.values()), HF_HOME=str(home / "home"))
+    return dict(zip(cases, found, strict=True))
+
+
 @pytest.mark.parametrize("architecture", ["bert", "static"])
-def test_a_local_folder_asks_nobody(tmp_path, architecture):
-    shape, attempts, _ = run(
-        LOAD.format(name=str(tiny_folder("dense", architecture)), options={}), HF_HOME=str(tmp_path)
-    )
+def test_a_local_folder_asks_nobody(results, architecture):
+    shape, attempts, _ = results["folder", architecture]
     assert shape == [2, 32]
     assert attempts == 0
 
 
-@pytest.mark.parametrize(("architecture", "options"), [("bert", {}), ("static", {"revision": COMMIT})])
-def test_a_cached_model_asks_nobody_if_told_so(tmp_path, architecture, options):
-    cache = hub_cache(tmp_path, "sentence-transformers/tiny", tiny_folder("dense", architecture))
-    code = LOAD.format(name="tiny", options={**options, "cache_folder": cache, "local_files_only": True})
-    shape, attempts, _ = run(code, HF_HOME=str(tmp_path / "home"))
+@pytest.mark.parametrize("place", range(2))
+def test_a_cached_model_asks_nobody_if_told_so(results, place):
+    shape, attempts, _ = results[True, place]
     assert shape == [2, 32]
     assert attempts == 0
 
 
-@pytest.mark.parametrize(("architecture", "options"), [("bert", {}), ("bert", {"revision": COMMIT}), ("static", {})])
-def test_a_cached_model_loads_at_once_when_the_network_is_away(tmp_path, architecture, options):
-    cache = hub_cache(tmp_path, "sentence-transformers/tiny", tiny_folder("dense", architecture))
-    code = LOAD.format(name="tiny", options={**options, "cache_folder": cache})
-    shape, attempts, seconds = run(code, HF_HOME=str(tmp_path / "home"))
+@pytest.mark.parametrize("place", range(3))
+def test_a_cached_model_loads_at_once_when_the_network_is_away(results, place):
+    shape, attempts, seconds = results[False, place]
     assert shape == [2, 32]
     assert attempts <= 2, "more than one request"  # the hub client looks for something of its own before its first
     assert seconds < 60
 
 
+def test_a_model_that_is_nowhere_is_an_error_of_the_system(results):
+    assert "somebody/some-model" in results["nowhere"]
+
+
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_offline_mode_asks_nobody(tmp_path, variable):
     cache = hub_cache(tmp_path, "sentence-transformers/tiny", tiny_folder("dense", "static"))
-    code = LOAD.format(name="tiny", options={"cache_folder": cache})
-    shape, attempts, _ = run(code, HF_HOME=str(tmp_path / "home"), **{variable: "1"})
+    cases = [("tiny", {"cache_folder": str(cache)})]
+    ((shape, attempts, _),) = loaded(cases, HF_HOME=str(tmp_path / "home"), **{variable: "1"})
     assert shape == [2, 32]
     assert attempts == 0
 
@@ -85,23 +117,9 @@ def test_offline_mode_asks_nobody(tmp_path, variable):
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "SENTENCE_TRANSFORMERS_HOME"])
 def test_the_cache_is_where_the_environment_says(tmp_path, variable):
     cache = hub_cache(tmp_path, "sentence-transformers/tiny", tiny_folder("dense", "static"))
-    code = LOAD.format(name="tiny", options={"local_files_only": True})
-    shape, attempts, _ = run(code, **{variable: cache})
+    ((shape, attempts, _),) = loaded([("tiny", {"local_files_only": True})], **{variable: str(cache)})
     assert shape == [2, 32]
     assert attempts == 0
-
-
-def test_a_model_that_is_nowhere_is_an_error_of_the_system(tmp_path):
-    code = """
-    import json
-    from fourfold import SentenceTransformer
-    try:
-        SentenceTransformer("somebody/some-model", device="cpu")
-    except OSError as error:
-        print(json.dumps([type(error).__name__, str(error)]))
-    """
-    _, message = run(code, HF_HOME=str(tmp_path))
-    assert "somebody/some-model" in message
 
 
 def test_the_encoder_without_torch_asks_nobody_either(tmp_path):
