@@ -33,6 +33,38 @@ def test_only_a_single_text_may_exceed_the_budget(lengths, budget):
         assert budget.rows is None or len(batch) <= budget.rows
 
 
+def total(batches, lengths, budget):
+    return sum(cost(batch, lengths, budget) + budget.each for batch in batches)
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=9), st.integers(1, 200), st.none() | st.integers(1, 5))
+def test_few_padded_texts_are_cut_where_it_costs_least(values, tokens, rows):
+    lengths = np.array(values, dtype=np.int64)
+    budget = Budget(tokens, rows, padded=True, each=13)
+    order = np.argsort(-lengths, kind="stable")
+    ways = (
+        np.split(order, [place + 1 for place, cut in enumerate(cuts) if cut])
+        for cuts in itertools.product([False, True], repeat=len(order) - 1)
+    )
+    possible = [
+        way for way in ways
+        if all(len(b) == 1 or (cost(b, lengths, budget) <= tokens and len(b) <= (rows or 9)) for b in way)
+    ]  # fmt: skip
+    batches = plan(lengths, budget)
+    assert total(batches, lengths, budget) == min(total(way, lengths, budget) for way in possible)
+    assert np.concatenate(batches).tolist() == order.tolist()
+
+
+@given(lengths, st.integers(1, 2000))
+def test_cutting_where_it_costs_least_costs_no_more_than_filling(lengths, tokens):
+    cheapest = Budget(tokens, padded=True, each=24)
+    batches = plan(lengths, cheapest)
+    assert sorted(np.concatenate([*batches, np.array([], dtype=np.int64)]).tolist()) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or cost(batch, lengths, cheapest) <= tokens for batch in batches)
+    filled = plan(lengths, Budget(tokens, padded=True))
+    assert total(batches, lengths, cheapest) <= total(filled, lengths, cheapest)
+
+
 @given(lengths, budgets)
 def test_no_batch_leaves_room_for_the_next_text(lengths, budget):
     batches = plan(lengths, budget)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fourfold.ops.similarity import unit
 from fourfold.runtimes.files import find
 from fourfold.runtimes.whole import WholeGraph, Wholes
 from fourfold.store.layouts import part_name
@@ -146,7 +147,7 @@ def _dense(source: Source) -> Step | None:
 
 
 def _normalize(source: Source) -> Step | None:
-    return lambda vectors, mask: vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return lambda vectors, mask: unit(vectors)
 
 
 _STEPS: dict[str, Callable[[Source], Step | None]] = {

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fourfold.backends._texts import TextBackend
 from fourfold.containers import Tokens
 from fourfold.errors import FolderError, InputError
+from fourfold.ops.similarity import unit
 from fourfold.store.layouts import part_name
 from fourfold.store.manifest import ModuleEntry, read_modules
 from fourfold.store.source import Source
@@ -107,9 +108,7 @@ class StaticBackend(TextBackend):
         if len(ids):
             sums = np.add.reduceat(vectors, batch.offsets[:-1][filled], axis=0)
             means[filled] = sums / batch.lengths[filled, None].astype(np.float32)
-        if self._normalize:
-            means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-        return means
+        return unit(means) if self._normalize else means
 
 
 def _is_static(entries: list[ModuleEntry]) -> bool:

@@ -19,7 +19,7 @@ from fourfold.errors import InputError
 from fourfold.families._chunks import Cutting, chunked, each_alone
 from fourfold.families._encoder import Call, Encoder, Prompted, built, saved_settings, torch_options
 from fourfold.ops.quantize import as_array
-from fourfold.ops.similarity import Vectors, compare
+from fourfold.ops.similarity import Vectors, compare, unit
 from fourfold.store.source import Source
 from fourfold.text import prompts as prompting
 from fourfold.text.inputs import as_list, check_stream, is_single
@@ -208,7 +208,7 @@ class DirectDenseEncoder(DenseEncoder):
 
         def finish(rows: NDArray[np.float32], batch: Batch) -> NDArray[np.float32]:
             rows = rows[:, : self._truncate_dim]
-            return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) if normalize else rows
+            return unit(rows) if normalize else rows
 
         return backend, LocalRunner(backend, budget, finish)
 

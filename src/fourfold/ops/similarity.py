@@ -29,7 +29,8 @@ Vectors = Any
 _SMALLEST_NORM = 1e-12
 
 
-def _unit(v: Any) -> Any:
+def unit(v: Any) -> Any:
+    """Return an array or tensor with its last axis scaled to length 1; zeros stay."""
     return v / ((v * v).sum(-1, keepdims=True) ** 0.5).clip(min=_SMALLEST_NORM)
 
 
@@ -50,13 +51,13 @@ def _euclidean(difference: Any) -> Any:
 
 
 _ALL_PAIRS: dict[str, Callable[[Any, Any], Any]] = {
-    "cosine": lambda a, b: _unit(a) @ _unit(b).T,
+    "cosine": lambda a, b: unit(a) @ unit(b).T,
     "dot": lambda a, b: a @ b.T,
     "euclidean": lambda a, b: -_distances(a, b, 2.0),
     "manhattan": lambda a, b: -_distances(a, b, 1.0),
 }
 _PAIRWISE: dict[str, Callable[[Any, Any], Any]] = {
-    "cosine": lambda a, b: (_unit(a) * _unit(b)).sum(-1),
+    "cosine": lambda a, b: (unit(a) * unit(b)).sum(-1),
     "dot": lambda a, b: (a * b).sum(-1),
     "euclidean": lambda a, b: -_euclidean(a - b),
     "manhattan": lambda a, b: -abs(a - b).sum(-1),
