@@ -53,6 +53,18 @@ def test_the_package_and_its_help_do_not_even_need_numpy():
     )
 
 
+def test_the_compiler_is_for_those_who_compile():
+    """It takes as long to import as torch itself. (transformers imports it with its first model.)"""
+    code = f"""
+import sys
+from fourfold import SentenceTransformer
+SentenceTransformer({str(tiny_folder("dense", "static"))!r}, device="cpu").encode("a text")
+assert "torch" in sys.modules and "torch._dynamo" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def without_torch(tmp_path, monkeypatch):
     """Return a function that runs Python where torch and its like cannot be imported."""

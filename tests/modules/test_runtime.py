@@ -81,6 +81,18 @@ def test_what_a_graph_gives(tmp_path):
     assert (model.device, model.name_or_path) == (torch.device("cpu"), str(tmp_path))
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.usefixtures("exported")
+def test_what_is_compiled_around_a_graph_leaves_it_alone(tmp_path):
+    model = SentenceTransformer(modules=[Transformer(one_layer("bert", tmp_path), backend="onnx"), Pooling(32)])
+    features = model.preprocess(["the world", "a text of the world"])
+    compiled = torch.compile(model, backend="eager")
+    for _ in range(2):
+        found = compiled(dict(features))["sentence_embedding"]
+        torch.testing.assert_close(found, model(dict(features))["sentence_embedding"], atol=PACKED, rtol=0)
+    torch.compiler.reset()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("exported")
 def test_a_worker_runs_a_graph(tmp_path):

@@ -9,6 +9,7 @@ import copy
 import inspect
 import logging
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Mapping
@@ -161,7 +162,6 @@ class RuntimeModel(nn.Module):
         """As the config says."""
         return self.config._name_or_path
 
-    @torch.compiler.disable
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -177,9 +177,15 @@ class RuntimeModel(nn.Module):
             "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids,
             "position_ids": position_ids,
         }  # fmt: skip
-        arrays = {name: value.cpu().numpy() for name, value in given.items() if value is not None}
+        # As a decorator it would import the compiler, which takes seconds, for everybody who never compiles.
+        compiling = "torch._dynamo" in sys.modules
+        run = torch.compiler.disable(self._run) if compiling else self._run
+        return Output({OUTPUTS[self.task]: run({name: value for name, value in given.items() if value is not None})})
+
+    def _run(self, features: dict[str, Tensor]) -> Tensor:
+        arrays = {name: value.cpu().numpy() for name, value in features.items()}
         found = self.graph.run(fed(self.graph, arrays))[self._output]
-        return Output({OUTPUTS[self.task]: torch.from_numpy(np.asarray(found, dtype=np.float32))})
+        return torch.from_numpy(np.asarray(found, dtype=np.float32))
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """Write the config, and the graph to the folder that published models have it in."""
