@@ -91,6 +91,10 @@ def exported(model: str, scratch: Path, texts: list[str]) -> None:
     from fourfold.runtimes.export import convert
 
     convert(scratch / "published" / "onnx" / "model.onnx", scratch / "published" / "openvino" / "openvino_model.xml")
+    # fastembed cuts texts where this file says, the others where the model does.
+    file = scratch / "published" / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**settings, "max_length": loaded.max_seq_length}), encoding="utf-8")
 
 
 def contenders(model: str, scratch: Path, rival: str | None) -> dict[str, tuple[str, str, dict[str, Any], str]]:
