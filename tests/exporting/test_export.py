@@ -249,6 +249,20 @@ def test_fewer_bits_for_the_transformer_alone(models, tmp_path):
     assert cosines(loaded.encode(TEXTS), models("dense").encode(TEXTS)).min() > 0.98
 
 
+def test_the_first_of_several_layers_keeps_its_precision(tmp_path):
+    model = tiny("dense", "bert")
+    assert model.config.num_hidden_layers == 2
+    for kind in KINDS:
+        fourfold.export(model, tmp_path, kind, whole=True, precision="int8")
+    nodes = onnx.load(tmp_path / "onnx" / "whole.onnx").graph.node
+    assert sum(node.op_type == "MatMulInteger" for node in nodes) == 6
+    tables = 3  # of words, places and segments
+    text = (tmp_path / "openvino" / "whole.xml").read_text(encoding="utf-8")
+    assert text.count('element_type="i8"') == 6 + tables
+    for kind in KINDS:
+        assert min(cosines(fourfold.load(tmp_path, backend=kind).encode(TEXTS), model.encode(TEXTS))) > 0.98
+
+
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 def test_fewer_bits_for_every_route(models, exported, precision):
     folder = exported("routed", "onnx", precision)
@@ -283,7 +297,7 @@ def test_texts_to_calibrate_with():
 def test_a_graph_is_calibrated_with_the_texts_that_are_given(models, tmp_path, monkeypatch):
     fed = []
 
-    def quantize(source, target, feeds):
+    def quantize(source, target, feeds, config):
         fed.extend(feeds)
         for ending in (".xml", ".bin"):
             target.with_suffix(ending).write_bytes(source.with_suffix(ending).read_bytes())

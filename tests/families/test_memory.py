@@ -106,6 +106,7 @@ def test_a_result_exists_once(precision, copies):
     assert peak - before < copies * size + 16, (before, peak, size)
 
 
+@thorough
 def test_one_byte_results_are_made_beside_the_vectors_not_through_copies_of_them():
     before, peak, size = run(RESULT, "int8")
     assert peak - before < 4 * size + size + 16, (before, peak, size)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests import tolerances
-from tests.support import TEXTS, read_json
+from tests.support import TEXTS, read_json, thorough
 
 from fourfold import SentenceTransformer, SparseEncoder
 from fourfold.errors import FolderError, InputError
@@ -401,7 +401,7 @@ def test_many_threads_use_one_model(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["bert", "qwen3", "static"])
+@pytest.mark.parametrize("kind", ["bert", *(pytest.param(kind, marks=thorough) for kind in ("qwen3", "static"))])
 def test_worker_processes_give_the_same_rows(kind):
     found = tiny("sparse", kind)
     texts = made_up(150) + TEXTS

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.support import thorough
 from tests.tolerances import GRADIENT
 
 CODE = """
@@ -76,6 +77,7 @@ def found(tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@thorough
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over a file")
 @pytest.mark.parametrize("name", NAMES)

@@ -47,7 +47,7 @@ def export(
             ``openvino/openvino_model.xml``, from ids to hidden states or logits. True writes one graph from ids to the
             model's output, a graph a route of a ``Router``, and ``whole.json``, which describes inputs and outputs.
         precision: ``float32``; ``float16``; or ``int8``, weights and activations, for ONNX activations by each batch's
-            own range, and for OpenVINO by the range that ``texts`` show.
+            own range, and for OpenVINO by the range that ``texts`` show; the first of several layers stays float32.
         texts: Texts to calibrate ``int8`` of OpenVINO with; None is some that come with fourfold.
 
     Raises:

@@ -108,8 +108,15 @@ def _dynamic(given: Any) -> tuple[DynamicQuantization, str]:
     return config, f"{weights.lower()}_quantized"
 
 
-def quantize_dynamic(source: Path, target: Path, config: DynamicQuantization) -> None:
-    """Write an ONNX file with weights in 8 bits, and activations quantised while it runs."""
+def quantize_dynamic(source: Path, target: Path, config: DynamicQuantization, kept: Sequence[str] = ()) -> None:
+    """Write an ONNX file with weights in 8 bits, and activations quantised while it runs.
+
+    Args:
+        source: The file.
+        target: The new one.
+        config: How.
+        kept: Names of nodes that stay as they are.
+    """
     import onnx
     from onnxruntime import quantization
 
@@ -119,6 +126,7 @@ def quantize_dynamic(source: Path, target: Path, config: DynamicQuantization) ->
         quantization.quantize_dynamic(
             model, target,
             op_types_to_quantize=None if config.operators is None else list(config.operators),
+            nodes_to_exclude=list(kept),
             per_channel=config.per_channel, reduce_range=config.reduce_range,
             weight_type=getattr(quantization.QuantType, config.weights), use_external_data_format=large,
             # Products of two activations keep their precision: their ranges differ from row to row.
@@ -277,17 +285,52 @@ def reduce(kind: str, path: Path, precision: str, feeds: Sequence[Mapping[str, A
         target = Path(scratch, path.name)
         if kind == "onnx":
             if precision == "int8":
-                quantize_dynamic(path, target, DYNAMIC[_best_dynamic()])
+                quantize_dynamic(path, target, DYNAMIC[_best_dynamic()], _first_layer(*_products_onnx(path)))
             else:
                 to_float16(path, target)
         elif precision == "int8":
-            quantize_static(path, target, feeds or [])
+            kept = _first_layer(*_products_openvino(path))
+            quantize_static(path, target, feeds or [], {"ignored_scope": {"names": kept} if kept else None})
         else:
             _compress(path, target)
         for part in (path, *path.parent.glob(f"{path.name}*"), path.with_suffix(".bin")):
             part.unlink(missing_ok=True)
         for part in target.parent.iterdir():
             part.rename(path.with_name(part.name))
+
+
+def _first_layer(products: Sequence[str], layers: int) -> list[str]:
+    """Return the products of the first of several layers, which 8 bits harm most: all that follow add to its error.
+
+    Args:
+        products: Names of the products with weights, in the order in which they run.
+        layers: How many layers share them.
+    """
+    return list(products[: len(products) // layers]) if layers > 1 else []
+
+
+def _products_onnx(path: Path) -> tuple[list[str], int]:
+    """Return the names of an ONNX graph's products with weights, and how many attentions it has."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    products = [node.name for node in graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in weights]
+    return products, sum(node.op_type == "Softmax" for node in graph.node)
+
+
+def _products_openvino(path: Path) -> tuple[list[str], int]:
+    """Return the same of an OpenVINO model."""
+    operators = the_core().read_model(path).get_ordered_ops()
+    products = [op for op in operators if op.get_type_name() == "MatMul" and _is_constant(op.input_value(1).get_node())]
+    layers = sum(op.get_type_name() == "Softmax" for op in operators)
+    return [op.get_friendly_name() for op in products], layers
+
+
+def _is_constant(operator: Any) -> bool:
+    while operator.get_type_name() in ("Convert", "Transpose", "Reshape"):
+        operator = operator.input_value(0).get_node()
+    return operator.get_type_name() == "Constant"
 
 
 def _best_dynamic() -> str:
