@@ -22,7 +22,8 @@ READY := $(VENV)/.ready
 DEMO_READY := $(DEMO_VENV)/.ready
 OLDEST_READY := $(OLDEST_VENV)/.ready
 # The whole suite runs in two processes, a file in one of them; a part of it is done before they would have started.
-IN_PARALLEL := -n 2 --dist loadfile
+# One that dies ends the run: of a file that is half done its successor may wait for the rest for ever.
+IN_PARALLEL := -n 2 --dist loadfile --max-worker-restart 0
 COMPAT_CLIENTS := keybert bertopic mteb
 BENCHMARKS = $(sort $(wildcard benchmarks/[a-z]*.py))
 
