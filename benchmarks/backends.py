@@ -30,6 +30,7 @@ from encode import least_cosine, profiles
 
 ONE = {"8 words": "how do I cancel my order today", "200 words": "the weather in the north is cold " * 29}
 STARTS = 3
+REFERENCE = "sentence-transformers, torch float32"
 
 
 class Contender:
@@ -109,7 +110,7 @@ def contenders(model: str, scratch: Path, rival: str | None) -> dict[str, tuple[
         return "fourfold.load", str(scratch / f"{kind}-{precision}"), options, here
 
     found: dict[str, tuple[str, str, dict[str, Any], str]] = {
-        "sentence-transformers, torch float32": ("sentence_transformers", model, {}, here),
+        REFERENCE: ("sentence_transformers", model, {}, here),
         "fourfold, torch float32": ("fourfold.load", model, {"backend": "torch"}, here),
         "fourfold, torch bfloat16": ("fourfold.load", model, {"backend": "torch", "dtype": "bfloat16"}, here),
         "fourfold, onnx float32": graph("onnx", "float32"),
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=common.ROOT.parent / "shared" / "data")
     parser.add_argument("--texts", type=int, default=200, help="texts a profile")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", help="contenders beside the first, by a part of their names; default: all")
     parser.add_argument("--rival", help="interpreter of an environment with optimum-intel and fastembed")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -191,6 +193,7 @@ def main() -> None:
         running = {
             label: Contender(library, place, options, file, python)
             for label, (library, place, options, python) in contenders(model, scratch, arguments.rival).items()
+            if arguments.only is None or label == REFERENCE or any(part in label for part in arguments.only)
         }
         parts = measure(running, list(chosen), arguments.rounds, pairs, scratch)
         for contender in running.values():
