@@ -221,11 +221,10 @@ def measure(
 ) -> list[str]:
     """Return the report's tables."""
     seconds = measured(running, names, rounds, scratch)
-    reference = next(iter(running))
     rows = []
     for profile in names:
-        slow = seconds[reference, profile]
-        base = np.load(scratch / f"{abs(hash(reference))}-{profile}.npy")
+        slow = seconds[REFERENCE, profile]
+        base = np.load(scratch / f"{abs(hash(REFERENCE))}-{profile}.npy")
         for label in running:
             fast = seconds[label, profile]
             vectors = np.load(scratch / f"{abs(hash(label))}-{profile}.npy").astype(np.float32)

@@ -20,9 +20,6 @@ from fourfold.modules.transformer import Transformer
 from fourfold.runtimes import KINDS
 from fourfold.runtimes.whole import WholeGraph, Wholes
 
-# Settings of a transformers config that an export changes.
-_SET = ("use_cache",)
-
 
 @dataclass(frozen=True)
 class Chain:
@@ -195,13 +192,14 @@ def plain(modules: Iterable[Any]) -> Iterator[None]:
     for module in modules:
         if isinstance(module, Transformer):
             backbone = unwrapped(module.model)
-            kept = {name: getattr(backbone.config, name) for name in _SET if hasattr(backbone.config, name)}
-            changed.append((backbone, backbone.config._attn_implementation, kept))
+            config = backbone.config
+            changed.append((backbone, config._attn_implementation, getattr(config, "use_cache", None)))
             _runtime.prepare_for_export(backbone)
     try:
         yield
     finally:
-        for backbone, attention, kept in reversed(changed):
+        for backbone, attention, use_cache in reversed(changed):
             if backbone.config._attn_implementation != attention:
                 backbone.set_attn_implementation(attention)
-            vars(backbone.config).update(kept)
+            if use_cache is not None:
+                backbone.config.use_cache = use_cache

@@ -15,7 +15,7 @@ from fourfold.backends.graph import GraphBackend
 from fourfold.containers import Terms
 from fourfold.engine.collect import RowSink, TermsSink, numpy_rows
 from fourfold.engine.plan import Budget, windows
-from fourfold.engine.run import LocalRunner, read_windows, run, stream
+from fourfold.engine.run import LocalRunner, run, stream
 from fourfold.errors import InputError, check_positive
 from fourfold.families._dense_encoder import DirectDenseEncoder
 from fourfold.families._encoder import Call
@@ -150,9 +150,7 @@ class GraphTermsEncoder(DirectTermsEncoder):
 
     def _stream(self, inputs: Iterable[Any], call: Call, most: int | None, window: int) -> Generator[Terms, None, None]:
         if self._graphs.wholes.routes and call.task is None:
-            # Each text may state a route of its own: a window is run route by route.
-            for items in read_windows(inputs, window):
-                yield from self._encode(items, call, most).each()
+            yield from self._by_window(inputs, call, most, window)
             return
         backend, runner = self._runner(call, most)
         parts = stream(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -204,6 +204,11 @@ class DirectTermsEncoder(TermsEncoder):
             places.append(rows)
         return Terms.joined(parts).take(np.argsort(np.concatenate(places)))
 
+    def _by_window(self, inputs: Iterable[Any], call: Call, most: int | None, window: int) -> Iterator[Terms]:
+        """Yield the rows of texts of which each may state a route, a window after another."""
+        for items in read_windows(inputs, window):
+            yield from self._encode(items, call, most).each()
+
 
 class StaticTermsEncoder(DirectTermsEncoder):
     """A model whose queries are looked up, in numpy; torch is loaded for what takes another route, if anything does."""
@@ -270,8 +275,7 @@ class StaticTermsEncoder(DirectTermsEncoder):
             yield from self._whole._stream(inputs, call, most, window)
             return
         # Looking up costs next to nothing beside tokenising, so that there is nothing to do ahead.
-        for items in read_windows(inputs, window):
-            yield from self._encode(items, call, most).each()
+        yield from self._by_window(inputs, call, most, window)
 
 
 class TorchTermsEncoder(TermsEncoder):

@@ -15,7 +15,7 @@ from fourfold.runtimes.whole import Wholes
 from fourfold.store.choices import recall
 from fourfold.store.manifest import MODULES_FILE, architectures, read_model_type, read_modules
 from fourfold.store.source import Source, locate
-from fourfold.store.weights import WEIGHTS_FILES
+from fourfold.store.weights import holds_weights
 
 if TYPE_CHECKING:
     from fourfold.families._pair_scorer import PairScorer
@@ -157,20 +157,17 @@ def _published(family: str, source: Source, kind: str, options: dict[str, Any]) 
 
 
 def has_weights(source: Source) -> bool:
-    """Whether each checkpoint of a folder has weights for torch; of a repository on the hub that is taken for granted.
+    """Whether each checkpoint of a folder has weights for torch.
 
-    A folder of ``fourfold export`` holds the settings of its transformers alone.
+    That is taken for granted of repositories on the hub, and of folders without graphs: ``fourfold export`` alone
+    leaves the settings of transformers without their weights.
     """
-    if not source.is_local:
+    if not source.is_local or all(source.at(kind).folder() is None for kind in KINDS):
         return True
     places = [source, *(source.at(entry.path) for entry in read_modules(source) or [] if entry.path)]
     routes = ((place, place.object("router_config.json").get("types")) for place in places)
     places += [place.at(name) for place, types in routes if isinstance(types, dict) for name in types]
-    return all(
-        any(place.file(name) is not None for name in WEIGHTS_FILES)
-        for place in places
-        if "model_type" in place.object("config.json")
-    )
+    return all(holds_weights(place) for place in places if "model_type" in place.object("config.json"))
 
 
 def family_of(source: Source) -> str:

@@ -28,7 +28,7 @@ from fourfold.runtimes.export import export as export_graph
 from fourfold.runtimes.feeds import fed
 from fourfold.runtimes.whole import DESCRIPTION_FILE
 from fourfold.store.source import Source
-from fourfold.store.weights import WEIGHTS_FILES
+from fourfold.store.weights import holds_weights
 
 logger = logging.getLogger(__name__)
 
@@ -262,9 +262,9 @@ def load(kind: str, name: str, config: Any, task: str, given: Mapping[str, Any],
 def _exported_dtype(given: Mapping[str, Any]) -> torch.dtype:
     """Return in which precision a load exports: float32 unless asked otherwise, whatever the weights are saved in."""
     asked = given.get("dtype", given.get("torch_dtype"))
-    known = {None: torch.float32, "auto": torch.float32, "float32": torch.float32, "float16": torch.float16}
-    dtype = known.get(asked, asked)
-    if dtype not in known.values():
+    named = "float32" if asked in (None, "auto") else asked
+    dtype = getattr(torch, named, None) if isinstance(named, str) else named
+    if dtype not in (torch.float32, torch.float16):
         raise InputError(
             f"model_kwargs: dtype must be float32 or float16 where a load exports the model, got {asked!r}; leave it "
             "out, or export first with fourfold.export(model, folder, precision=) and load that"
@@ -275,7 +275,7 @@ def _exported_dtype(given: Mapping[str, Any]) -> torch.dtype:
 def _check_weights(source: Source, name: str) -> None:
     """Refuse a folder that holds whole graphs and nothing else to run."""
     held = next((kind for kind in KINDS if source.at(kind).file(DESCRIPTION_FILE) is not None), None)
-    if held is not None and all(source.file(weights) is None for weights in WEIGHTS_FILES):
+    if held is not None and not holds_weights(source):
         raise InputError(
             f"{source.pretty()} holds whole graphs ({held}/{DESCRIPTION_FILE}) and no weights to export: open it "
             f'with fourfold.load("{name}", backend="{held}"), or export the model without whole'

@@ -27,6 +27,11 @@ WEIGHTS_FILES = (
 )  # fmt: skip
 
 
+def holds_weights(source: Source) -> bool:
+    """Whether a folder holds weights of torch, or an adapter to some."""
+    return any(source.file(name) is not None for name in WEIGHTS_FILES)
+
+
 def read_arrays(source: Source) -> dict[str, NDArray[Any]]:
     """Return the arrays of ``model.safetensors``, read-only views of the memory-mapped file; torch is not needed.
 
