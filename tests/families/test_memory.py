@@ -40,9 +40,9 @@ if sys.argv[2] == "bfloat16":
     model.bfloat16()
 options = json.loads(sys.argv[3])
 seen = []
-for i in range(2001):
+for i in range(3001):
     model.encode(texts(8), **options)
-    if i % 500 == 0:
+    if i % 1000 == 0:
         seen.append(memory())
 print(json.dumps(seen))
 """
@@ -55,7 +55,7 @@ def source(count):
     return (f"text number {i} of a source that has no end" for i in range(count))
 
 seen = []
-for count in (10_000, 20_000, 40_000):
+for count in (20_000, 40_000, 80_000):
     for vector in model.encode_stream(source(count), window=2048):
         pass
     seen.append(memory())
@@ -91,7 +91,7 @@ def run(code, *arguments):
 )
 def test_thousands_of_calls_of_ever_new_shapes(architecture, dtype, options):
     seen = run(CALLS, architecture, dtype, json.dumps(options))
-    assert seen[-1] - seen[2] < SLACK, seen
+    assert seen[-1] - seen[1] < SLACK, seen
 
 
 def test_a_stream_takes_no_more_for_being_longer():
@@ -106,7 +106,6 @@ def test_a_result_exists_once(precision, copies):
     assert peak - before < copies * size + 16, (before, peak, size)
 
 
-@thorough
 def test_one_byte_results_are_made_beside_the_vectors_not_through_copies_of_them():
     before, peak, size = run(RESULT, "int8")
     assert peak - before < 4 * size + size + 16, (before, peak, size)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests import tolerances
-from tests.support import TEXTS, thorough
+from tests.support import TEXTS
 
 from fourfold import SentenceTransformer
 from fourfold.engine.workers import WorkerPool
@@ -205,7 +205,6 @@ def test_a_device_that_no_torch_knows_is_refused_before_any_process_starts(model
         model.encode(TEXTS, device=["nowhere"])
 
 
-@thorough  # the parity test of lists of devices sees the same results on every run
 def test_a_list_of_devices_makes_a_pool_for_the_call(monkeypatch, caplog):
     """Half precision, modules of one's own, a worker's exception and a worker's death, all in one pool to save time."""
     made = []
