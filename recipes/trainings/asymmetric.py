@@ -6,6 +6,7 @@ vectors; the transformer stays as it is, so that vectors of documents that are t
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ def train(library: Library, data: Path, output: str) -> tuple[dict[str, float], 
     documents = library.SentenceTransformer(minilm(), device="cpu")
     documents.requires_grad_(False)
     table = documents[0].model.embeddings.word_embeddings.weight.detach().clone()
-    queries = library.models.StaticEmbedding(documents.tokenizer, embedding_weights=table.numpy())
+    # A tokenizer of the table's own: the other one pads, which in sentence-transformers would pad queries too and make
+    # their means depend on the batch (nDCG@10 0.306 instead of 0.414 before the training).
+    queries = library.models.StaticEmbedding(deepcopy(documents.tokenizer), embedding_weights=table.numpy())
     router = library.models.Router.for_query_document(
         query_modules=[queries, library.models.Normalize()], document_modules=list(documents)
     )
