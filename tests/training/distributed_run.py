@@ -5,9 +5,11 @@ import json
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from accelerate.state import DistributedType, PartialState
 from datasets import Dataset
 from torch import nn
 
@@ -17,31 +19,80 @@ SECOND = [" ".join(WORDS[i % 3 : i % 3 + 2 + i % 6]) for i in range(40)]
 SCORES = [i / 40 for i in range(40)]
 
 
-def train(package, evaluation, losses, model_folder, output, loss, options):
+# accelerate offers FSDP where there are accelerators. Told that there are, it shares weights out over gloo as well.
+SHARDED = {
+    "fsdp": True,
+    "fsdp_config": {"version": 2, "transformer_layer_cls_to_wrap": ["BertLayer"]},
+    "save_strategy": "steps",
+    "save_steps": 2,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "eval_dev_pearson_cosine",
+    "eval_on_start": True,
+}
+
+
+def pretend_accelerators(there):
+    start = getattr(PartialState, "plain_start", PartialState.__init__)
+
+    def started(self, *args, **kwargs):
+        start(self, *args, **kwargs)
+        if self.distributed_type in (DistributedType.MULTI_CPU, DistributedType.MULTI_XPU):
+            self.distributed_type = DistributedType.MULTI_XPU if there else DistributedType.MULTI_CPU
+
+    PartialState.plain_start, PartialState.__init__ = start, started
+
+
+def made(package, losses, model_folder, loss, options):
+    """Return a model without dropout, and a loss of it."""
     model = package.SentenceTransformer(model_folder, device="cpu")
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+    made = getattr(losses, loss)(model, **options.get("loss_options", {}))
+    return model, losses.MatryoshkaLoss(model, made, [32, 16]) if options.get("matryoshka") else made
+
+
+def train(package, evaluation, losses, model_folder, output, loss, options):
+    sharded = options.get("sharded", False)
+    pretend_accelerators(sharded)
     data = {"anchor": FIRST, "positive": SECOND, **({"score": SCORES} if loss == "CoSENTLoss" else {})}
-    made = getattr(losses, loss)(model, **options.pop("loss_options", {}))
-    if options.pop("matryoshka", False):
-        made = losses.MatryoshkaLoss(model, made, [32, 16])
     evaluator = evaluation.EmbeddingSimilarityEvaluator(FIRST, SECOND, SCORES, name="dev")
-    arguments = package.SentenceTransformerTrainingArguments(
-        output_dir=output, report_to="none", use_cpu=True, per_device_train_batch_size=4, logging_steps=1, max_steps=4,
-        save_strategy="no", disable_tqdm=True, learning_rate=1e-3, eval_strategy="steps", eval_steps=2, **options,
-    )  # fmt: skip
-    trainer = package.SentenceTransformerTrainer(
-        model, arguments, train_dataset=Dataset.from_dict(data), loss=made, evaluator=evaluator
-    )
-    trainer.train()
+
+    def trained(resume=None):
+        model, loss_fn = made(package, losses, model_folder, loss, options)
+        arguments = package.SentenceTransformerTrainingArguments(**{
+            "output_dir": output, "report_to": "none", "use_cpu": True, "per_device_train_batch_size": 4,
+            "logging_steps": 1, "max_steps": 4, "save_strategy": "no", "disable_tqdm": True, "learning_rate": 1e-3,
+            "eval_strategy": "steps", "eval_steps": 2, **(SHARDED if sharded else {}), **options.get("arguments", {}),
+        })  # fmt: skip
+        trainer = package.SentenceTransformerTrainer(
+            model, arguments, train_dataset=Dataset.from_dict(data), loss=loss_fn, evaluator=evaluator
+        )
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    trainer = trained()
     history = trainer.state.log_history
-    return {
+    found = {
         "losses": [row["loss"] for row in history if "loss" in row],
         "scores": [row["eval_dev_pearson_cosine"] for row in history if "eval_dev_pearson_cosine" in row],
-        "weights": sum(float(part.double().abs().sum()) for part in model.state_dict().values()),
-        "alone": evaluator(model)["dev_pearson_cosine"],
     }
+    with trainer.whole_model() if sharded else nullcontext(trainer.model) as model:
+        found["weights"] = weight(model)
+        found["alone"] = evaluator(model)["dev_pearson_cosine"]
+    if sharded:
+        folders = sorted(Path(output).glob("checkpoint-*"))
+        found["folders"] = [weight(package.SentenceTransformer(str(folder), device="cpu")) for folder in folders]
+        again = trained(str(folders[0]))
+        found["resumed"] = [row["loss"] for row in again.state.log_history if "loss" in row]
+        again.save_model(f"{output}/final")
+        torch.distributed.barrier()
+        found["final"] = weight(package.SentenceTransformer(f"{output}/final", device="cpu"))
+    return found
+
+
+def weight(model):
+    return sum(float(part.double().abs().sum()) for part in model.state_dict().values())
 
 
 def gathered(util, rank):

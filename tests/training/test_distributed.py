@@ -17,11 +17,14 @@ from fourfold.training import _distributed
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 TIMEOUT = 240
+CACHED = ("CachedMultipleNegativesRankingLoss", {"loss_options": {"mini_batch_size": 3}, "matryoshka": True})
 CASES = {
     "gathered": ("MultipleNegativesRankingLoss", {"loss_options": {"gather_across_devices": True}}),
-    "cached": ("CachedMultipleNegativesRankingLoss", {"loss_options": {"mini_batch_size": 3}, "matryoshka": True}),
-    "accumulated": ("CoSENTLoss", {"gradient_accumulation_steps": 2}),
+    "cached": CACHED,
+    "accumulated": ("CoSENTLoss", {"arguments": {"gradient_accumulation_steps": 2}}),
 }  # fmt: skip
+# The same with weights that FSDP shares out; the older library cannot do this.
+SHARDED = {f"sharded {name}": (CASES[name][0], {**CASES[name][1], "sharded": True}) for name in CASES}
 
 
 def free_port():
@@ -30,7 +33,7 @@ def free_port():
         return str(server.getsockname()[1])
 
 
-def run(folder, library, processes=2):
+def run(folder, library, cases, processes=2):
     """Return what each process found in each case."""
     folder.mkdir(parents=True)
     port = free_port()
@@ -44,7 +47,7 @@ def run(folder, library, processes=2):
             "PYTHONPATH": str(ROOT),
             "ACCELERATE_USE_CPU": "1",
         }
-        command = [sys.executable, SCRIPT, library, tiny_folder("dense", "bert"), folder, json.dumps(CASES)]
+        command = [sys.executable, SCRIPT, library, tiny_folder("dense", "bert"), folder, json.dumps(cases)]
         with (folder / f"log{rank}.txt").open("w") as log:
             started.append(subprocess.Popen(
                 list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log
@@ -60,13 +63,13 @@ def run(folder, library, processes=2):
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("two") / "ours", "ours")
+    return run(tmp_path_factory.mktemp("two") / "ours", "ours", CASES | SHARDED)
 
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
     pytest.importorskip("sentence_transformers")
-    return run(tmp_path_factory.mktemp("two") / "theirs", "theirs")
+    return run(tmp_path_factory.mktemp("two") / "theirs", "theirs", CASES)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -85,6 +88,28 @@ def test_both_processes_have_the_same_model(ours, name):
 @pytest.mark.parametrize("name", CASES)
 def test_encoding_by_both_is_encoding_by_one(ours, name):
     assert ours[0][name]["scores"][-1] == pytest.approx(ours[1][name]["alone"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weights_that_are_shared_out_train_the_same(ours, name):
+    for plain, sharded in ((process[name], process[f"sharded {name}"]) for process in ours):
+        assert sharded["losses"] == pytest.approx(plain["losses"], abs=1e-5)
+        assert sharded["scores"][1:] == pytest.approx(
+            plain["scores"], abs=1e-5
+        )  # the first is from before the training
+        assert sharded["resumed"] == pytest.approx(plain["losses"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_weights_that_are_shared_out_are_saved_whole(ours, name):
+    for plain, sharded in ((process[name], process[f"sharded {name}"]) for process in ours):
+        second, last = sharded["folders"]
+        assert last == pytest.approx(plain["weights"], rel=1e-6)
+        # What is left in the end is the best of the two checkpoints.
+        best = second if sharded["scores"][1] > sharded["scores"][2] else last
+        assert sharded["weights"] == pytest.approx(best, rel=1e-6)
+        assert second != last
+        assert sharded["final"] in (pytest.approx(second, rel=1e-6), pytest.approx(last, rel=1e-6))
 
 
 def test_gathered_rows(ours, theirs):

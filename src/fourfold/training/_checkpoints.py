@@ -11,6 +11,7 @@ from typing import Any
 from fourfold.errors import InputError
 from fourfold.store.files import atomic_folder
 from fourfold.store.layouts import type_string
+from fourfold.training import _sharded
 
 logger = logging.getLogger(__name__)
 
@@ -57,22 +58,27 @@ def _is_whole(checkpoint: Path) -> bool:
     return True
 
 
-def load_weights(model: Any, checkpoint: str | Path) -> None:
+def load_weights(model: Any, checkpoint: str | Path, empty: Any = None) -> None:
     """Give a model the weights of a checkpoint; its modules stay the objects that they are.
 
     Args:
         model: An encoder of the kind that the checkpoint holds.
         checkpoint: Folder of the checkpoint.
+        empty: Where FSDP shares out the model's weights, the model as it was before, without them.
     """
-    cls: Any = type(model)
+    like = model if empty is None else empty
+    cls: Any = type(like)
 
     class Loaded(cls):
         # Modules that a user has defined need not be importable, nor trusted: they are there.
-        _module_classes = _classes_of(model)
+        _module_classes = _classes_of(like)
 
     Loaded.__name__ = cls.__name__
-    loaded = Loaded(str(checkpoint), device="cpu", trust_remote_code=model.trust_remote_code, local_files_only=True)
-    model.load_state_dict(loaded.state_dict())
+    loaded = Loaded(str(checkpoint), device="cpu", trust_remote_code=like.trust_remote_code, local_files_only=True)
+    if _sharded.is_sharded(model):
+        _sharded.load(model, loaded.state_dict())
+    else:
+        model.load_state_dict(loaded.state_dict())
 
 
 def _classes_of(model: Any) -> dict[str, Any]:

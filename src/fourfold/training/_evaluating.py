@@ -20,16 +20,16 @@ def metrics(trainer: Any, prefix: str) -> dict[str, Any]:
         prefix: Put before keys that do not begin with it.
     """
     folder = Path(trainer.args.output_dir, "eval")
-    shared = not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+    shared = not trainer.is_deepspeed_enabled
     found: Any = None
-    with distributed_evaluation(trainer.model, enabled=shared) as here:
+    with trainer.whole_model() as model, distributed_evaluation(model, enabled=shared) as here:
         if here:
             output = None
             if trainer.is_world_process_zero():
                 folder.mkdir(parents=True, exist_ok=True)
                 output = str(folder)
             state = trainer.state
-            found = trainer.evaluator(trainer.model, output_path=output, epoch=state.epoch, steps=state.global_step)
+            found = trainer.evaluator(model, output_path=output, epoch=state.epoch, steps=state.global_step)
     if shared and get_world_size() > 1:
         sent = [found]
         distributed.broadcast_object_list(sent)

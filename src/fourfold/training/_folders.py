@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer
 
-from fourfold.training import _checkpoints
+from fourfold.training import _checkpoints, _sharded
 from fourfold.training._ahead import Ahead
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,7 @@ class Folders(Trainer):
     args: Any
     model: Any
     _ahead: Ahead | None = None
+    _empty: Any = None  # the model without weights, where FSDP shares them out
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Train; with ``resume_from_checkpoint=True`` from the last checkpoint that was written to its end."""
@@ -35,22 +38,57 @@ class Folders(Trainer):
                 self._ahead.close()
                 self._ahead = None
 
+    def _wrap_model(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.is_fsdp_enabled and not _sharded.is_sharded(model):
+            self._empty = _sharded.emptied(self.accelerator.unwrap_model(model, keep_torch_compile=False))
+        return super()._wrap_model(model, *args, **kwargs)
+
+    @contextmanager
+    def whole_model(self) -> Iterator[Any]:
+        """Yield the model with all of its weights, in every process, also where FSDP shares them out."""
+        if _sharded.is_sharded(self.model):
+            with _sharded.filled(self._empty, _sharded.weights(self.model)) as model:
+                yield model
+        else:
+            yield self.model
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the model's folder, whole also where FSDP shares out its weights; all processes take part.
+
+        Args:
+            output_dir: The folder; None is ``args.output_dir``.
+        """
+        plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+        kind = getattr(plugin, "state_dict_type", None)
+        if plugin is not None:
+            # What is asked for is how the parts lie beside the optimizer's; a folder of parts would open nowhere.
+            plugin.set_state_dict_type("FULL_STATE_DICT")
+        try:
+            super().save_model(output_dir, _internal_call)
+        finally:
+            if plugin is not None:
+                plugin.set_state_dict_type(kind)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if not self.args.should_save:
             return
         folder = output_dir or self.args.output_dir
         logger.info("saving the model to %s", folder)
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - beside strings of transformers
-        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        if state_dict:
-            model.load_state_dict(state_dict)
-        model.save_pretrained(folder)
+        if _sharded.is_sharded(self.model):
+            with _sharded.filled(self._empty, state_dict) as model:
+                model.save_pretrained(folder)
+        else:
+            model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+            if state_dict:
+                model.load_state_dict(state_dict)
+            model.save_pretrained(folder)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
         torch.save(self.args, Path(folder, "training_args.bin"))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        _checkpoints.load_weights(self.model if model is None else model, resume_from_checkpoint)
+        _checkpoints.load_weights(self.model if model is None else model, resume_from_checkpoint, self._empty)
 
     def _load_best_model(self) -> None:
         best: Any = self.state.best_model_checkpoint
@@ -58,7 +96,7 @@ class Folders(Trainer):
         try:
             if (step := _checkpoints.step_of(best)) is not None:
                 self.model.model_card_data.set_best_model_step(step)
-            _checkpoints.load_weights(self.model, best)
+            _checkpoints.load_weights(self.model, best, self._empty)
         except Exception:
             logger.exception("the best model could not be loaded from %s; the last one is kept", best)
 

@@ -31,7 +31,7 @@ from fourfold.training._batches import Batches
 from fourfold.training._components import Components
 from fourfold.training._folders import Folders
 from fourfold.training.arguments import UNUSED, BaseTrainingArguments
-from fourfold.training.callbacks.gradients import ZeroGradients
+from fourfold.training.callbacks.gradients import WholeGradients, ZeroGradients
 from fourfold.training.callbacks.model_card import BaseModelCardCallback
 from fourfold.training.collator import DEFAULT_LABEL_COLUMNS, BaseDataCollator
 
@@ -157,6 +157,8 @@ class BaseTrainer(Batches, Folders, ABC):
         self._name_projects()
         self.add_model_card_callback(defaults)
         self.add_callback(ZeroGradients())
+        if self.is_fsdp_enabled:
+            self.add_callback(WholeGradients())
 
     # -- the constructor's parts -------------------------------------------------------------------------------------
 
