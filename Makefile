@@ -17,7 +17,8 @@ COMPAT_VENVS ?= .venv-compat
 TORCH_FROM ?=
 
 BIN := $(VENV)/bin
-PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
+# Python compiles what is imported; pip would compile all of it, of which most is never imported.
+PIP_FLAGS := --quiet --disable-pip-version-check --no-compile -c constraints.txt
 READY := $(VENV)/.ready
 DEMO_READY := $(DEMO_VENV)/.ready
 OLDEST_READY := $(OLDEST_VENV)/.ready
@@ -99,7 +100,7 @@ fix: $(READY)
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports
 	@version=$$($(BIN)/python -c 'import fourfold; print(fourfold.__version__)'); \
 	newest=$$(sed -n 's/^## \[\([0-9][^]]*\)\].*/\1/p' CHANGELOG.md | head -n 1); \

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 def is_sharded(model: Any) -> bool:
@@ -34,7 +34,7 @@ def emptied(model: Any) -> Any:
     return copy.deepcopy(model, memo)
 
 
-def weights(model: Any) -> dict[str, Tensor]:
+def weights(model: Any) -> dict[str, Any]:
     """Return all weights of a sharded model, on its device, in every process; all take part."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
