@@ -8,6 +8,7 @@ import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
 import torch
 from accelerate.state import DistributedType, PartialState
 from datasets import Dataset
@@ -68,6 +69,11 @@ def train(package, evaluation, losses, model_folder, output, loss, options):
         trainer = package.SentenceTransformerTrainer(
             model, arguments, train_dataset=Dataset.from_dict(data), loss=loss_fn, evaluator=evaluator
         )
+        if options.get("evaluated"):
+            trainer.evaluate()
+        if sharded:
+            with pytest.raises(package.errors.TrainingError, match="eval_on_start=True"):
+                trainer.evaluate()
         trainer.train(resume_from_checkpoint=resume)
         return trainer
 

@@ -23,6 +23,7 @@ CASES = {
     "accumulated": ("CoSENTLoss", {"arguments": {"gradient_accumulation_steps": 2}}),
 }  # fmt: skip
 # The same with weights that FSDP shares out; the older library cannot do this.
+EVALUATED = {"evaluated": (CASES["gathered"][0], {**CASES["gathered"][1], "evaluated": True})}
 SHARDED = {f"sharded {name}": (CASES[name][0], {**CASES[name][1], "sharded": True}) for name in ("gathered", "cached")}
 
 
@@ -62,7 +63,7 @@ def run(folder, library, cases, processes=2):
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("two") / "ours", "ours", CASES | SHARDED)
+    return run(tmp_path_factory.mktemp("two") / "ours", "ours", CASES | EVALUATED | SHARDED)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,11 @@ def test_both_processes_have_the_same_model(ours, name):
 @pytest.mark.parametrize("name", CASES)
 def test_encoding_by_both_is_encoding_by_one(ours, name):
     assert ours[0][name]["scores"][-1] == pytest.approx(ours[1][name]["alone"], abs=1e-5)
+
+
+def test_an_evaluation_before_the_training_leaves_processes_together(ours):
+    assert ours[0]["evaluated"]["weights"] == ours[1]["evaluated"]["weights"]
+    assert ours[0]["evaluated"]["losses"] == ours[0]["gathered"]["losses"]
 
 
 @pytest.mark.parametrize("name", ["gathered", "cached"])

@@ -30,6 +30,7 @@ class Folders(Trainer):
         """Train; with ``resume_from_checkpoint=True`` from the last checkpoint that was written to its end."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint = _checkpoints.last_whole(self.args.output_dir)
+        self._forget_evaluation()
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
@@ -37,6 +38,15 @@ class Folders(Trainer):
             if self._ahead is not None:
                 self._ahead.close()
                 self._ahead = None
+
+    def _forget_evaluation(self) -> None:
+        """Let accelerate prepare a model for training that an evaluation before it had prepared for itself.
+
+        It takes such a model as it is: each process would train a model of its own.
+        """
+        bare = self.model_wrapped is self.model and not _sharded.is_sharded(self.model)
+        if bare and self.args.world_size > 1 and vars(self.model).pop("_is_accelerate_prepared", False):
+            self.accelerator._models = [model for model in self.accelerator._models if model is not self.model]
 
     def _wrap_model(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         if self.is_fsdp_enabled and not _sharded.is_sharded(model):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import nn
 
 def is_sharded(model: Any) -> bool:
     """Whether FSDP, of either version, shares out a model's weights."""
-    if not torch.distributed.is_available():
+    if "torch.distributed.fsdp" not in sys.modules:  # whoever shares weights out has imported it
         return False
     from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
@@ -59,6 +60,7 @@ def filled(empty: Any, state: Mapping[str, Any]) -> Iterator[Any]:
     card = empty.model_card_data
     sharded = card.model
     empty.load_state_dict(state, assign=True)
+    empty.to(next(iter(state.values())).device)  # what is no weight was copied before the model was put on its device
     for module in empty.modules():
         if hasattr(module, "tie_weights"):
             module.tie_weights()

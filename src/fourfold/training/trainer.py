@@ -26,7 +26,7 @@ from fourfold.families._model import BaseModel
 from fourfold.families.model_card import BaseModelCardData
 from fourfold.modules.router import Router
 from fourfold.notices import renamed_keywords
-from fourfold.training import _datasets, _evaluating, _features, _losses, _memory, _optimizer
+from fourfold.training import _datasets, _evaluating, _features, _losses, _memory, _optimizer, _sharded
 from fourfold.training._batches import Batches
 from fourfold.training._components import Components
 from fourfold.training._folders import Folders
@@ -375,7 +375,14 @@ class BaseTrainer(Batches, Folders, ABC):
         """Run over the batches for the loss, then call the evaluator.
 
         During training the evaluator is called once, not for each of several datasets.
+
+        Raises:
+            TrainingError: Before a training under FSDP.
         """
+        if self.is_fsdp_enabled and not _sharded.is_sharded(self.model):
+            raise TrainingError(
+                "FSDP shares a model out when its training begins: evaluate after train(), or with eval_on_start=True"
+            )
         output: Any = super().evaluation_loop(
             dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
         )
