@@ -17,8 +17,7 @@ COMPAT_VENVS ?= .venv-compat
 TORCH_FROM ?=
 
 BIN := $(VENV)/bin
-# Python compiles what is imported; pip would compile all of it, of which most is never imported.
-PIP_FLAGS := --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 READY := $(VENV)/.ready
 DEMO_READY := $(DEMO_VENV)/.ready
 OLDEST_READY := $(OLDEST_VENV)/.ready
