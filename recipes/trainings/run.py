@@ -21,6 +21,8 @@ from typing import Any
 
 from benchmarks._common import machine, table
 
+from fourfold.store.files import write_json
+
 NAMES = ("stsb", "pairs", "asymmetric", "splade", "reranker")
 LIBRARIES = ("fourfold", "sentence_transformers")
 
@@ -125,7 +127,7 @@ def main() -> None:
             record[library] = child(name, library, arguments.data)
             record["machine"] = machine()
             if store:
-                store.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+                write_json(store, records, indent=1)
                 arguments.output.write_text(page(records), encoding="utf-8")
         print(section(name, records[name]), flush=True)
 

@@ -40,9 +40,9 @@ if sys.argv[2] == "bfloat16":
     model.bfloat16()
 options = json.loads(sys.argv[3])
 seen = []
-for i in range(2001):
+for i in range(3001):
     model.encode(texts(8), **options)
-    if i % 500 == 0:
+    if i % 1000 == 0:
         seen.append(memory())
 print(json.dumps(seen))
 """

@@ -22,7 +22,7 @@ CASES = {
     "cached": ("CachedMultipleNegativesRankingLoss", {"loss_options": {"mini_batch_size": 3}, "matryoshka": True}),
     "accumulated": ("CoSENTLoss", {"arguments": {"gradient_accumulation_steps": 2}}),
 }  # fmt: skip
-# The same with weights that FSDP shares out; the older library cannot do this.
+# What the older library cannot do: an evaluation before the training, and weights that FSDP shares out.
 EVALUATED = {"evaluated": (CASES["gathered"][0], {**CASES["gathered"][1], "evaluated": True})}
 SHARED_OUT = ["gathered", "cached"] if os.environ.get("FOURFOLD_THOROUGH") else ["gathered"]
 SHARDED = {f"sharded {name}": (CASES[name][0], {**CASES[name][1], "sharded": True}) for name in SHARED_OUT}
@@ -100,9 +100,8 @@ def test_an_evaluation_before_the_training_leaves_processes_together(ours):
 def test_weights_that_are_shared_out_train_the_same(ours, name):
     for plain, sharded in ((process[name], process[f"sharded {name}"]) for process in ours):
         assert sharded["losses"] == pytest.approx(plain["losses"], abs=1e-5)
-        assert sharded["scores"][1:] == pytest.approx(
-            plain["scores"], abs=1e-5
-        )  # the first is from before the training
+        # The first score is from before the training.
+        assert sharded["scores"][1:] == pytest.approx(plain["scores"], abs=1e-5)
         assert sharded["resumed"] == pytest.approx(plain["losses"], abs=1e-5)
 
 
